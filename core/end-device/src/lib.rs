@@ -1,0 +1,1 @@
+//! The meter: C12.19 tables, sessions, the device half of profile 1, and fleets of them.

@@ -1,0 +1,1 @@
+//! Graph files and device profiles: spans, diagnostics, schema, drawing.

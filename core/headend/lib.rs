@@ -1,0 +1,1 @@
+//! Metergraph: an open head-end for advanced metering.

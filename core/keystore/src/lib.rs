@@ -1,0 +1,1 @@
+//! Associations and classic keys behind a key-encryption key, in sled.

@@ -1,0 +1,3 @@
+//! The node kinds of a head-end.
+
+pub mod event_monitor;

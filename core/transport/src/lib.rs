@@ -1,0 +1,1 @@
+//! The transport plugin contract: loader, host services, driver worker.

@@ -1,0 +1,1 @@
+//! Writes a transport plugin in safe Rust.
