@@ -178,7 +178,7 @@ enum {
   MG_READABLE = 1,  /* read or accept will answer something, perhaps an error */
   MG_WRITABLE = 2,  /* write will take something; a new connection is made */
   MG_CLOSED = 4,    /* the peer has closed; told with MG_READABLE, what it sent can still be read */
-  MG_ERROR = 8      /* read says which; told whatever the interest is */
+  MG_ERROR = 8      /* read and write say which; told with MG_READABLE and MG_WRITABLE */
 };
 typedef struct {
   uint32_t id, ready;
@@ -202,7 +202,8 @@ enum { MG_IO_UDP = 1, MG_IO_TCP_CONNECT = 2, MG_IO_TCP_LISTEN = 3, MG_IO_STREAM 
  *
  * I/O objects belong to the host and are opened by the name of a grant in the graph file; nothing else
  * can be reached. Their numbers are void after io_close. io_* are called only from within a call of the
- * driver. Reading and writing answer the number of octets (1 or more), or MG_E_WOULD_BLOCK; what is
+ * driver. Reading and writing answer the number of octets (1 or more), MG_E_WOULD_BLOCK, MG_E_CLOSED when
+ * the peer closed in good order, MG_E_TIMED_OUT when it no longer answers, or MG_E_IO. What is
  * ready and not wanted now is silenced by io_interest, which is cheap: an interest that stays raised on
  * something ready means to be polled again at once. New objects start with no interest. */
 typedef struct mg_host {
@@ -216,7 +217,9 @@ typedef struct mg_host {
   void (*counter_add)(void *ctx, mg_str name, uint64_t by);
   void (*gauge_set)(void *ctx, mg_str name, double value);
   void (*wake)(void *ctx);      /* «poll me soon», from any thread */
-  /* address: "IP:PORT" for a connection, else empty. A connection is made when it is writable. */
+  /* grant: a name from the graph; empty for the only grant of this kind. address: "IP:PORT" for a
+   * connection, else empty. A connection is made when it is writable; when it failed, reading answers
+   * MG_E_NOT_FOUND (nobody listens there), MG_E_TIMED_OUT or MG_E_IO. */
   mg_status (*io_open)(void *ctx, uint32_t kind, mg_str grant, mg_str address, uint32_t *id, mg_error *err);
   mg_status (*io_accept)(void *ctx, uint32_t id, uint32_t *new_id);
   mg_status (*io_read)(void *ctx, uint32_t id, uint8_t *buf, uint32_t len);

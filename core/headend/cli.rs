@@ -1,0 +1,279 @@
+//! What can be typed after `metergraph`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// An open head-end for advanced metering.
+#[derive(Debug, Parser)]
+#[command(name = "metergraph", version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Text for people or JSON for scripts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For scripts.
+    Json,
+}
+
+/// What a graph is drawn as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Drawing {
+    /// A mermaid flowchart.
+    #[default]
+    Mermaid,
+    /// Graphviz.
+    Dot,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs a graph until SIGTERM, then drains it.
+    Run(RunArgs),
+    /// Says everything that is wrong with a graph file, without opening anything.
+    Check(CheckArgs),
+    /// Explains a diagnostic's code.
+    Explain {
+        /// The code, e.g. `graph::unknown_input`; without one, all codes are listed.
+        code: Option<String>,
+    },
+    /// Draws a graph.
+    Draw {
+        #[command(flatten)]
+        graph: GraphArgs,
+        /// The drawing's language.
+        #[arg(long, value_enum, default_value_t)]
+        format: Drawing,
+    },
+    /// Prints the JSON Schema of graph files, for editors.
+    Schema,
+    /// Asks the head-end that runs on a state folder how it is.
+    Status {
+        /// The state folder.
+        #[arg(long, default_value = "state")]
+        state: PathBuf,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keys and devices.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Simulates end devices behind cell relays.
+    Fleet(FleetArgs),
+    /// Decodes, verifies and decrypts captures.
+    Inspect(InspectArgs),
+    /// Prints what the journal of a state folder holds, a JSON object a record.
+    Journal {
+        /// The state folder.
+        #[arg(long, default_value = "state")]
+        state: PathBuf,
+    },
+    /// Transport plugins.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// Runs a head-end and a fleet as two processes, and compares what both say.
+    Demo(DemoArgs),
+}
+
+/// Where a graph and its plugins are.
+#[derive(Debug, Args)]
+pub struct GraphArgs {
+    /// The graph file.
+    pub graph: PathBuf,
+    /// Where plugins are looked for; repeatable. Default: beside this program.
+    #[arg(long = "plugin-dir")]
+    pub plugin_dirs: Vec<PathBuf>,
+    /// Does not look at plugins, and says what is then left unchecked.
+    #[arg(long)]
+    pub no_plugins: bool,
+}
+
+/// `metergraph run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub graph: GraphArgs,
+    /// The state folder.
+    #[arg(long, default_value = "state")]
+    pub state: PathBuf,
+    /// Log lines as text or JSON; default: text on a terminal, JSON else.
+    #[arg(long, value_enum)]
+    pub log: Option<Format>,
+    /// At the end, writes the last status as JSON to this file.
+    #[arg(long)]
+    pub report: Option<PathBuf>,
+}
+
+/// `metergraph check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub graph: GraphArgs,
+    /// Text for people or JSON for scripts.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `metergraph keys ...`.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Makes a key store: draws the installation's identity and its key-encryption key.
+    Init {
+        /// The state folder.
+        #[arg(long, default_value = "state")]
+        state: PathBuf,
+        /// The installation's identity, 16 hex digits: for tests only, else it is drawn.
+        #[arg(long)]
+        system: Option<String>,
+    },
+    /// Takes in a shipment file: all of it, or nothing and the list of bad rows.
+    Import {
+        /// CSV with the header `dev,esn,aptitle,device_profile,kind,sid,epoch,key`.
+        file: PathBuf,
+        /// The state folder.
+        #[arg(long, default_value = "state")]
+        state: PathBuf,
+        /// Accepts profile-1 keys in the file: for labs only, registration replaces it.
+        #[arg(long)]
+        test_keys: bool,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Writes a shipment file of made-up devices with random test keys, for labs.
+    Sample {
+        /// How many devices.
+        #[arg(long, default_value_t = 1000)]
+        devices: u32,
+        /// Their device profile.
+        #[arg(long)]
+        profile: PathBuf,
+        /// The file to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+/// `metergraph fleet`.
+#[derive(Debug, Args)]
+pub struct FleetArgs {
+    /// The shipment file with the devices and their keys.
+    #[arg(long, required_unless_present = "serve")]
+    pub shipment: Option<PathBuf>,
+    /// The installation's identity, 16 hex digits.
+    #[arg(long, required_unless_present = "serve")]
+    pub system: Option<String>,
+    /// How many devices of the file; default: all.
+    #[arg(long)]
+    pub devices: Option<usize>,
+    /// Cell relays, one TCP connection each.
+    #[arg(long, default_value_t = 10)]
+    pub relays: usize,
+    /// The head-end.
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "serve")]
+    pub connect: Option<String>,
+    /// Reports a second, all devices together; 0 for as fast as they are acknowledged.
+    #[arg(long, default_value_t = 1000.0)]
+    pub rate: f64,
+    /// Seconds of sending; then what is not acknowledged is waited for.
+    #[arg(long, default_value_t = 10.0)]
+    pub duration: f64,
+    /// Seconds to wait for the last acknowledgements.
+    #[arg(long, default_value_t = 60.0)]
+    pub grace: f64,
+    /// Writes a line for each report: message id, SHA-256 over its rows, acked or unacked.
+    #[arg(long)]
+    pub list: Option<PathBuf>,
+    /// Keeps the devices' counters here, so that another run goes on where this one ends.
+    #[arg(long = "state")]
+    pub state: Option<PathBuf>,
+    /// The seed of everything that the devices measure.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// One JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// Serves one device to a foreign C12.22 client over TCP and UDP instead.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub serve: Option<String>,
+    /// The served device is a classic one (EAX').
+    #[arg(long, requires = "serve")]
+    pub classic: bool,
+    /// The served device's key, 32 hex digits, key id 0; or `ID:HEX`.
+    #[arg(long, requires = "serve")]
+    pub key: Option<String>,
+    /// The served device's ApTitle.
+    #[arg(long, default_value = ".68.33.3", requires = "serve")]
+    pub aptitle: String,
+    /// The served device's profile.
+    #[arg(long, requires = "serve")]
+    pub profile: Option<PathBuf>,
+}
+
+/// `metergraph inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// pcap, pcapng, or hex (one APDU a line, `#` comments, an id before it allowed); `-` for stdin.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// A classic key, `ID:HEX`; repeatable.
+    #[arg(long = "key", value_name = "ID:HEX")]
+    pub keys: Vec<String>,
+    /// A shipment file with profile-1 and classic keys.
+    #[arg(long, requires = "system")]
+    pub shipment: Option<PathBuf>,
+    /// The installation's identity, 16 hex digits.
+    #[arg(long)]
+    pub system: Option<String>,
+    /// Accepts draft-era quirks.
+    #[arg(long)]
+    pub lenient: bool,
+    /// One JSON object an APDU.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `metergraph plugin ...`.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Prints name, version and configuration schema of a plugin as JSON.
+    Describe {
+        /// The plugin's file.
+        file: PathBuf,
+    },
+}
+
+/// `metergraph demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// The graph file.
+    #[arg(long, default_value = "graphs/demo.toml")]
+    pub graph: PathBuf,
+    /// The devices' profile.
+    #[arg(long, default_value = "graphs/profiles/residential.toml")]
+    pub profile: PathBuf,
+    /// How many meters.
+    #[arg(long, default_value_t = 1000)]
+    pub devices: u32,
+    /// Behind how many cell relays.
+    #[arg(long, default_value_t = 10)]
+    pub relays: usize,
+    /// Reports a second.
+    #[arg(long, default_value_t = 1000.0)]
+    pub rate: f64,
+    /// Seconds of sending.
+    #[arg(long, default_value_t = 10.0)]
+    pub duration: f64,
+    /// The folder to work in; made anew.
+    #[arg(long, default_value = "target/demo")]
+    pub folder: PathBuf,
+}

@@ -1,0 +1,93 @@
+//! `metergraph run`: from a graph file to a running head-end, and its orderly end.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use graph::Plan;
+use miette::{IntoDiagnostic, WrapErr, miette};
+use runtime::Options;
+use tracing::info;
+
+use crate::cli::{GraphArgs, RunArgs};
+use crate::graph_file::GraphFile;
+use crate::{kinds, limits, logging};
+
+/// Connections that a head-end should be able to hold.
+const OPEN_FILES_WANTED: u64 = 11_000;
+/// How often the end is looked for.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Runs a graph until SIGTERM or SIGINT, then drains it.
+///
+/// # Errors
+/// For people: what is wrong with the graph, or what could not be opened.
+pub fn run(args: &RunArgs) -> miette::Result<()> {
+    logging::start(args.log);
+    let plan = compile(&args.graph)?;
+    limits::want_open_files(OPEN_FILES_WANTED);
+    let mut signals = signal_hook::iterator::Signals::new([
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGINT,
+    ])
+    .into_diagnostic()?;
+    let options = Options {
+        state: args.state.clone(),
+        plugin_dirs: plugin_dirs(&args.graph),
+        ..Options::default()
+    };
+    let running = runtime::start(&plan, &kinds::registry(), options)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("graph {} does not start", args.graph.graph.display()))?;
+    info!(graph = plan.name, state = %args.state.display(), "running");
+    let end = loop {
+        if signals.pending().next().is_some() {
+            running.begin_stop();
+        }
+        if let Some(end) = running.wait(LOOK) {
+            break end;
+        }
+    };
+    let status = running.status();
+    if let Some(path) = &args.report {
+        write_report(path, &status)?;
+    }
+    info!(forced = end.forced, "ended");
+    if end.abandoned {
+        return Err(miette!("a worker did not end; see the log"));
+    }
+    Ok(())
+}
+
+fn write_report(path: &Path, status: &runtime::Status) -> miette::Result<()> {
+    let text = serde_json::to_string_pretty(status).into_diagnostic()?;
+    std::fs::write(path, text).into_diagnostic().wrap_err_with(|| format!("write {}", path.display()))
+}
+
+/// Compiles a graph file; its faults go to stderr.
+///
+/// # Errors
+/// When the file cannot be read, or holds an error.
+pub fn compile(args: &GraphArgs) -> miette::Result<Plan> {
+    let file = GraphFile::read(&args.graph)?;
+    let compiled = file.compile(args);
+    eprint!("{}", file.render(&compiled.diagnostics));
+    let mut plan = compiled
+        .plan
+        .ok_or_else(|| miette!("{} has faults; nothing was started", args.graph.display()))?;
+    let faults = file.resolve(&mut plan);
+    if !faults.is_empty() {
+        eprint!("{}", file.render(&faults));
+        return Err(miette!("{} has faults; nothing was started", args.graph.display()));
+    }
+    Ok(plan)
+}
+
+/// Where plugins are looked for: as told, else beside this program.
+#[must_use]
+pub fn plugin_dirs(args: &GraphArgs) -> Vec<PathBuf> {
+    if !args.plugin_dirs.is_empty() {
+        return args.plugin_dirs.clone();
+    }
+    let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
+    beside.into_iter().flat_map(|folder| [folder.join("deps"), folder.clone()]).rev().collect()
+}

@@ -1,0 +1,439 @@
+//! The host's table of I/O objects: sockets that belong to the host and are used by a plugin.
+//!
+//! The kernel tells of changes (edges); the table remembers what is ready and gives it to the plugin as a
+//! level: again and again, as long as it holds and is asked for.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+
+use transport_sdk::Readiness;
+use transport_sdk::abi::{io as kind, ready, status};
+
+use crate::grants::{Grant, Grants};
+use crate::poller::{Poller, Told};
+use crate::socket;
+
+/// The low bits of an object's number are its place, the rest tells its successive users apart.
+const PLACE_BITS: u32 = 20;
+const PLACE_MASK: u32 = (1 << PLACE_BITS) - 1;
+/// Most objects of one transport, whatever its limits say.
+pub const SOCKETS_MAX: usize = 1 << PLACE_BITS;
+/// Objects told of in one poll.
+const READY_MAX: usize = 4096;
+/// Connections that ended before they were taken and are passed over in one accept.
+const ABORTED_MAX: usize = 16;
+/// How long nobody is accepted after descriptors ran out, ns.
+const BACK_OFF: u64 = 200_000_000;
+
+/// Something that the host noticed by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// A kebab-case word.
+    pub reason: &'static str,
+    /// For people.
+    pub detail: String,
+}
+
+/// Why an object could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenError {
+    /// One of the contract's.
+    pub status: i32,
+    /// One line for people.
+    pub text: String,
+    /// `errno`, or 0.
+    pub os_error: i32,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Listener(TcpListener),
+    Stream(TcpStream),
+}
+
+#[derive(Debug)]
+struct Object {
+    socket: Socket,
+    peer: Option<SocketAddr>,
+    /// What is ready.
+    have: u32,
+    /// What the plugin wants to be told of.
+    want: u32,
+    /// Whether it is in the list of ready objects.
+    listed: bool,
+}
+
+/// The table of one transport.
+#[derive(Debug)]
+pub struct Io {
+    poller: Arc<Poller>,
+    grants: Grants,
+    sockets_max: usize,
+    places: Vec<(u32, Option<Object>)>,
+    free: Vec<u32>,
+    open: usize,
+    ready: VecDeque<u32>,
+    /// Listeners that wait until descriptors are free again, and when to look.
+    paused: Vec<u32>,
+    resume_at: u64,
+    bound: Vec<(String, SocketAddr)>,
+    notices: Vec<Notice>,
+}
+
+impl Io {
+    /// An empty table.
+    #[must_use]
+    pub fn new(poller: Arc<Poller>, grants: Grants, sockets_max: usize) -> Self {
+        Self {
+            poller,
+            grants,
+            sockets_max: sockets_max.min(SOCKETS_MAX),
+            places: Vec::new(),
+            free: Vec::new(),
+            open: 0,
+            ready: VecDeque::new(),
+            paused: Vec::new(),
+            resume_at: 0,
+            bound: Vec::new(),
+            notices: Vec::new(),
+        }
+    }
+
+    /// Where it listens, by grant.
+    #[must_use]
+    pub fn bound(&self) -> &[(String, SocketAddr)] {
+        &self.bound
+    }
+
+    /// What was noticed since the last call.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Remembers what the kernel told.
+    pub fn told(&mut self, told: Told) {
+        let flag = |flag: i32| told.flags & flag.cast_unsigned() != 0;
+        let mut have = 0;
+        if flag(libc::EPOLLIN) {
+            have |= ready::READABLE;
+        }
+        if flag(libc::EPOLLOUT) {
+            have |= ready::WRITABLE;
+        }
+        if flag(libc::EPOLLRDHUP) {
+            have |= ready::READABLE | ready::CLOSED;
+        }
+        if flag(libc::EPOLLHUP) {
+            have |= ready::READABLE | ready::WRITABLE | ready::CLOSED;
+        }
+        if flag(libc::EPOLLERR) {
+            have |= ready::READABLE | ready::WRITABLE | ready::ERROR;
+        }
+        let Ok(id) = u32::try_from(told.key) else { return };
+        if let Some(object) = self.object(id) {
+            object.have |= have;
+        }
+        self.list(id);
+    }
+
+    /// Whether something may be ready that is asked for.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// When paused listeners are to be looked at again; 0 when there are none. Host time, ns.
+    #[must_use]
+    pub fn resume_at(&self) -> u64 {
+        if self.paused.is_empty() { 0 } else { self.resume_at }
+    }
+
+    /// Puts what is ready and asked for into `out`, in turn.
+    pub fn collect(&mut self, now: u64, out: &mut Vec<Readiness>) {
+        out.clear();
+        if !self.paused.is_empty() && now >= self.resume_at {
+            for id in std::mem::take(&mut self.paused) {
+                if let Some(object) = self.object(id) {
+                    object.have |= ready::READABLE;
+                }
+                self.list(id);
+            }
+        }
+        for _ in 0..self.ready.len().min(READY_MAX) {
+            let Some(id) = self.ready.pop_front() else { break };
+            let Some(object) = self.object(id) else { continue };
+            if object.have & object.want & (ready::READABLE | ready::WRITABLE) == 0 {
+                object.listed = false;
+                continue;
+            }
+            let told = object.have & (object.want | ready::CLOSED | ready::ERROR);
+            out.push(Readiness { id, ready: told });
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Opens an object by grant.
+    ///
+    /// # Errors
+    /// [`OpenError`]: no such grant, an address outside it, a limit, or the operating system's.
+    pub fn open(&mut self, what: u32, grant: &str, address: &str) -> Result<u32, OpenError> {
+        let refuse = |status: i32, text: String| OpenError { status, text, os_error: 0 };
+        let missing = |kind: &str| {
+            let text = if grant.is_empty() {
+                format!("there is not exactly one {kind} grant; name one")
+            } else {
+                format!("no grant is called `{grant}`")
+            };
+            refuse(status::NOT_FOUND, text)
+        };
+        if self.open >= self.sockets_max {
+            return Err(refuse(status::BUSY, format!("all {} sockets are in use", self.sockets_max)));
+        }
+        match what {
+            kind::TCP_LISTEN => {
+                let found = self.grants.find(grant, |grant| matches!(grant, Grant::TcpListen(_)));
+                let (name, at) = match found.ok_or_else(|| missing("tcp_listen"))? {
+                    (name, Grant::TcpListen(at)) => (name.to_owned(), *at),
+                    (name, _) => {
+                        return Err(refuse(status::DENIED, format!("grant `{name}` is not to listen")));
+                    }
+                };
+                let listener = socket::listen(at).map_err(|e| os_error(&format!("listen on {at}"), &e))?;
+                let local = listener.local_addr().map_err(|e| os_error(&format!("listen on {at}"), &e))?;
+                let id = self.insert(Socket::Listener(listener), None);
+                let id = id.map_err(|e| os_error(&format!("listen on {at}"), &e))?;
+                self.bound.push((name, local));
+                Ok(id)
+            }
+            kind::TCP_CONNECT => {
+                let found = self.grants.find(grant, |grant| matches!(grant, Grant::TcpConnect(_)));
+                let (name, rules) = match found.ok_or_else(|| missing("tcp_connect"))? {
+                    (name, Grant::TcpConnect(rules)) => (name, rules),
+                    (name, _) => {
+                        return Err(refuse(status::DENIED, format!("grant `{name}` is not to dial")));
+                    }
+                };
+                let Ok(peer) = address.parse::<SocketAddr>() else {
+                    return Err(refuse(status::ARGUMENT, format!("`{address}` is not IP:PORT")));
+                };
+                if !rules.iter().any(|rule| rule.covers(peer)) {
+                    return Err(refuse(status::DENIED, format!("grant `{name}` does not cover {peer}")));
+                }
+                let stream = socket::connect(peer).and_then(|stream| {
+                    socket::prepare(&stream)?;
+                    self.insert(Socket::Stream(stream), Some(peer))
+                });
+                stream.map_err(|e| os_error(&format!("connect to {peer}"), &e))
+            }
+            kind::UDP | kind::STREAM => {
+                Err(refuse(status::UNSUPPORTED, "this host has only TCP sockets".to_owned()))
+            }
+            other => Err(refuse(status::ARGUMENT, format!("no kind of I/O object has the number {other}"))),
+        }
+    }
+
+    /// Takes a connection of a listener; answers its number or a status.
+    ///
+    /// # Errors
+    /// `MG_E_WOULD_BLOCK`, `MG_E_BUSY` at a limit (the listener then rests a while), `MG_E_IO`.
+    pub fn accept(&mut self, id: u32, now: u64) -> Result<u32, i32> {
+        if self.open >= self.sockets_max {
+            let detail = format!("all {} sockets are in use", self.sockets_max);
+            return Err(self.pause(id, now, "sockets-max", detail));
+        }
+        for _ in 0..ABORTED_MAX {
+            let object = self.object(id).ok_or(status::NOT_FOUND)?;
+            let Socket::Listener(listener) = &object.socket else { return Err(status::ARGUMENT) };
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    let prepared = socket::prepare(&stream)
+                        .and_then(|()| self.insert(Socket::Stream(stream), Some(peer)));
+                    match prepared {
+                        Ok(new) => return Ok(new),
+                        // The peer is gone already.
+                        Err(_) => continue,
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    object.have &= !ready::READABLE;
+                    return Err(status::WOULD_BLOCK);
+                }
+                Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
+                Err(e) => match e.raw_os_error() {
+                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                        return Err(self.pause(id, now, "descriptors-exhausted", e.to_string()));
+                    }
+                    _ => return Err(status::IO),
+                },
+            }
+        }
+        Err(status::WOULD_BLOCK)
+    }
+
+    fn pause(&mut self, id: u32, now: u64, reason: &'static str, detail: String) -> i32 {
+        if let Some(object) = self.object(id) {
+            object.have &= !ready::READABLE;
+            self.resume_at = now.saturating_add(BACK_OFF);
+            if !self.paused.contains(&id) {
+                self.paused.push(id);
+            }
+            self.notices.push(Notice { reason, detail });
+        }
+        status::BUSY
+    }
+
+    /// Reads from a stream; answers octets (at least 1) or a status.
+    ///
+    /// # Safety
+    /// `into` must be writable for `len` octets.
+    ///
+    /// # Errors
+    /// The contract's status.
+    pub unsafe fn read(&mut self, id: u32, into: *mut u8, len: usize) -> Result<usize, i32> {
+        let object = self.object(id).ok_or(status::NOT_FOUND)?;
+        let Socket::Stream(stream) = &object.socket else { return Err(status::ARGUMENT) };
+        if len == 0 {
+            return Err(status::ARGUMENT);
+        }
+        loop {
+            // SAFETY: promised by the caller.
+            match unsafe { socket::read(stream, into, len) } {
+                Ok(0) => return Err(status::CLOSED),
+                Ok(read) => {
+                    // A short read empties the socket; the end of the stream is told apart by its flag.
+                    if read < len && object.have & (ready::CLOSED | ready::ERROR) == 0 {
+                        object.have &= !ready::READABLE;
+                    }
+                    return Ok(read);
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    object.have &= !ready::READABLE;
+                    return Err(status::WOULD_BLOCK);
+                }
+                Err(e) => return Err(stream_status(&e)),
+            }
+        }
+    }
+
+    /// Writes to a stream; answers octets taken or a status.
+    ///
+    /// # Errors
+    /// The contract's status.
+    pub fn write(&mut self, id: u32, octets: &[u8]) -> Result<usize, i32> {
+        let object = self.object(id).ok_or(status::NOT_FOUND)?;
+        let Socket::Stream(stream) = &mut object.socket else { return Err(status::ARGUMENT) };
+        loop {
+            match stream.write(octets) {
+                Ok(written) => {
+                    if written < octets.len() {
+                        object.have &= !ready::WRITABLE;
+                    }
+                    return Ok(written);
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    object.have &= !ready::WRITABLE;
+                    return Err(status::WOULD_BLOCK);
+                }
+                Err(e) => return Err(stream_status(&e)),
+            }
+        }
+    }
+
+    /// Sets what the plugin wants to be told of.
+    pub fn interest(&mut self, id: u32, want: u32) {
+        if let Some(object) = self.object(id) {
+            object.want = want;
+        }
+        self.list(id);
+    }
+
+    /// The address of a stream's peer.
+    #[must_use]
+    pub fn peer(&mut self, id: u32) -> Option<SocketAddr> {
+        self.object(id)?.peer
+    }
+
+    /// Closes an object; what was written still goes out.
+    pub fn close(&mut self, id: u32) {
+        let Some((turn, place)) = self.places.get_mut((id & PLACE_MASK) as usize) else { return };
+        let object = if *turn == id >> PLACE_BITS { place.take() } else { None };
+        let Some(object) = object else { return };
+        if let Socket::Stream(stream) = &object.socket {
+            // A peer that is gone already is no fault here.
+            let _ = stream.shutdown(Shutdown::Write);
+            socket::discard(stream);
+        }
+        self.paused.retain(|paused| *paused != id);
+        self.free.push(id & PLACE_MASK);
+        self.open = self.open.saturating_sub(1);
+    }
+
+    fn object(&mut self, id: u32) -> Option<&mut Object> {
+        match self.places.get_mut((id & PLACE_MASK) as usize) {
+            Some((turn, object)) if *turn == id >> PLACE_BITS => object.as_mut(),
+            _ => None,
+        }
+    }
+
+    /// Puts an object into the list when it is ready for what is asked.
+    fn list(&mut self, id: u32) {
+        if let Some(object) = self.object(id)
+            && !object.listed
+            && object.have & object.want & (ready::READABLE | ready::WRITABLE) != 0
+        {
+            object.listed = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    fn insert(&mut self, socket: Socket, peer: Option<SocketAddr>) -> io::Result<u32> {
+        let place = match self.free.pop() {
+            Some(place) => place,
+            None => {
+                let place = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+                if place > PLACE_MASK {
+                    return Err(io::Error::from(ErrorKind::QuotaExceeded));
+                }
+                self.places.push((0, None));
+                place
+            }
+        };
+        let Some((turn, slot)) = self.places.get_mut(place as usize) else {
+            return Err(io::Error::from(ErrorKind::NotFound));
+        };
+        *turn = (*turn).saturating_add(1) & (u32::MAX >> PLACE_BITS);
+        let id = (*turn << PLACE_BITS) | place;
+        let added = match &socket {
+            Socket::Listener(listener) => self.poller.add(listener, u64::from(id)),
+            Socket::Stream(stream) => self.poller.add(stream, u64::from(id)),
+        };
+        if let Err(e) = added {
+            self.free.push(place);
+            return Err(e);
+        }
+        *slot = Some(Object { socket, peer, have: 0, want: 0, listed: false });
+        self.open = self.open.saturating_add(1);
+        Ok(id)
+    }
+}
+
+/// The contract's status for an error on a stream.
+fn stream_status(error: &io::Error) -> i32 {
+    match error.raw_os_error() {
+        Some(libc::ECONNREFUSED) => status::NOT_FOUND,
+        Some(libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH) => status::TIMED_OUT,
+        _ => status::IO,
+    }
+}
+
+fn os_error(what: &str, error: &io::Error) -> OpenError {
+    OpenError {
+        status: status::IO,
+        text: format!("{what}: {error}"),
+        os_error: error.raw_os_error().unwrap_or(0),
+    }
+}
