@@ -154,6 +154,9 @@ pub enum KeysCommand {
         /// How many devices.
         #[arg(long, default_value_t = 1000)]
         devices: u32,
+        /// How many of them are classic (EAX').
+        #[arg(long, default_value_t = 0)]
+        classic: u32,
         /// Their device profile.
         #[arg(long)]
         profile: PathBuf,

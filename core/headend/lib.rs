@@ -1,1 +1,42 @@
 //! Metergraph: an open head-end for advanced metering.
+//!
+//! The library behind the command line: [`kinds::registry`] holds the node kinds that are shipped,
+//! [`dispatch`] carries out a command.
+
+pub mod cli;
+mod demo;
+mod fleet;
+pub mod graph_file;
+mod inspect;
+mod journal;
+pub mod keys;
+pub mod kinds;
+mod logging;
+pub mod run;
+mod status;
+
+use std::process::ExitCode;
+
+use cli::{Command, PluginCommand};
+use graph_file::commands;
+
+/// Carries out one command.
+///
+/// # Errors
+/// For people: what was refused or found wrong; the exit code is then 1.
+pub fn dispatch(command: Command) -> miette::Result<ExitCode> {
+    match command {
+        Command::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Check(args) => commands::check(&args),
+        Command::Explain { code } => commands::explain(code.as_deref()),
+        Command::Draw { graph, format } => commands::draw(&graph, format),
+        Command::Schema => Ok(commands::schema()),
+        Command::Status { state, json } => status::status(&state, json),
+        Command::Keys(command) => keys::keys(&command),
+        Command::Fleet(args) => fleet::fleet(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
+        Command::Journal { state } => journal::print(&state),
+        Command::Plugin(PluginCommand::Describe { file }) => Ok(graph_file::plugins::describe(&file)),
+        Command::Demo(args) => demo::demo(&args),
+    }
+}

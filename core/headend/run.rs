@@ -6,11 +6,11 @@ use std::time::Duration;
 use graph::Plan;
 use miette::{IntoDiagnostic, WrapErr, miette};
 use runtime::Options;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::cli::{GraphArgs, RunArgs};
 use crate::graph_file::GraphFile;
-use crate::{kinds, limits, logging};
+use crate::{kinds, logging};
 
 /// Connections that a head-end should be able to hold.
 const OPEN_FILES_WANTED: u64 = 11_000;
@@ -24,17 +24,12 @@ const LOOK: Duration = Duration::from_millis(200);
 pub fn run(args: &RunArgs) -> miette::Result<()> {
     logging::start(args.log);
     let plan = compile(&args.graph)?;
-    limits::want_open_files(OPEN_FILES_WANTED);
-    let mut signals = signal_hook::iterator::Signals::new([
-        signal_hook::consts::SIGTERM,
-        signal_hook::consts::SIGINT,
-    ])
-    .into_diagnostic()?;
-    let options = Options {
-        state: args.state.clone(),
-        plugin_dirs: plugin_dirs(&args.graph),
-        ..Options::default()
-    };
+    want_open_files();
+    let mut signals =
+        signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
+            .into_diagnostic()?;
+    let options =
+        Options { state: args.state.clone(), plugin_dirs: plugin_dirs(&args.graph), ..Options::default() };
     let running = runtime::start(&plan, &kinds::registry(), options)
         .into_diagnostic()
         .wrap_err_with(|| format!("graph {} does not start", args.graph.graph.display()))?;
@@ -58,6 +53,19 @@ pub fn run(args: &RunArgs) -> miette::Result<()> {
     Ok(())
 }
 
+/// Raises the limit of open files, and says so in one clear line when it stays below what is wanted.
+fn want_open_files() {
+    match transport::raise_file_limit() {
+        Ok(have) if have < OPEN_FILES_WANTED => warn!(
+            have,
+            wanted = OPEN_FILES_WANTED,
+            "the system allows fewer open files than wanted: connections past that are refused (raise `ulimit -n`)"
+        ),
+        Ok(_) => {}
+        Err(error) => warn!(%error, "the limit of open files could not be raised"),
+    }
+}
+
 fn write_report(path: &Path, status: &runtime::Status) -> miette::Result<()> {
     let text = serde_json::to_string_pretty(status).into_diagnostic()?;
     std::fs::write(path, text).into_diagnostic().wrap_err_with(|| format!("write {}", path.display()))
@@ -71,9 +79,8 @@ pub fn compile(args: &GraphArgs) -> miette::Result<Plan> {
     let file = GraphFile::read(&args.graph)?;
     let compiled = file.compile(args);
     eprint!("{}", file.render(&compiled.diagnostics));
-    let mut plan = compiled
-        .plan
-        .ok_or_else(|| miette!("{} has faults; nothing was started", args.graph.display()))?;
+    let mut plan =
+        compiled.plan.ok_or_else(|| miette!("{} has faults; nothing was started", args.graph.display()))?;
     let faults = file.resolve(&mut plan);
     if !faults.is_empty() {
         eprint!("{}", file.render(&faults));

@@ -1,1 +1,34 @@
 //! Associations and classic keys behind a key-encryption key, in sled.
+//!
+//! A [`shipment`] file is taken into a [`Store`] whole or not at all. At a start the store gives two things:
+//! a [`Directory`] of who is who, without a key, for everybody; and a [`Vault`], from which only the shards
+//! of `decrypt` read the keys of their partitions. Records stand in blocks of 1,024 successive indices of a
+//! partition, each sealed by the partition's data key, which the key-encryption key wraps; the database
+//! behind [`KeyStore`] sees no key in clear.
+
+mod block;
+mod classic;
+mod device;
+mod directory;
+mod error;
+mod import;
+mod kek;
+mod key_store;
+mod record;
+mod sled_store;
+mod store;
+mod table;
+mod vault;
+
+pub mod sample;
+pub mod shipment;
+
+pub use classic::ClassicKeys;
+pub use device::{Kind, KindError, ProfileId};
+pub use directory::{DeviceInfo, Directory};
+pub use error::{ImportError, StoreError};
+pub use import::{Imported, PROFILE_OCTETS_MAX};
+pub use key_store::{Entry, EntrySink, EntrySource, KeyStore};
+pub use record::Keys;
+pub use store::{FOLDER, Store};
+pub use vault::{Association, Vault};

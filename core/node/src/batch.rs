@@ -113,8 +113,12 @@ impl Batch {
     pub fn push_with<R>(&mut self, mut frame: Frame, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         let start = self.data.len();
         let result = write(&mut self.data);
-        frame.offset = u32::try_from(start).unwrap_or(u32::MAX);
-        frame.len = u32::try_from(self.data.len().saturating_sub(start)).unwrap_or(0);
+        // Past 4 GiB a frame is empty rather than another one's octets.
+        let len = self.data.len().saturating_sub(start);
+        (frame.offset, frame.len) = match (u32::try_from(start), u32::try_from(len)) {
+            (Ok(offset), Ok(len)) => (offset, len),
+            _ => (0, 0),
+        };
         self.frames.push(frame);
         result
     }
@@ -191,5 +195,33 @@ mod tests {
     fn transport_number_rides_in_the_top_octet() {
         let frame = Frame { bits: Frame::REPORT, ..Frame::default() }.with_transport(7);
         assert_eq!((frame.transport(), frame.bits & 0xff), (7, Frame::REPORT));
+    }
+
+    #[test]
+    fn a_huge_buffer_is_not_kept() {
+        let pool = BatchPool::new(1);
+        let mut batch = pool.take();
+        batch.data.reserve(KEEP_OCTETS_MAX + 1);
+        drop(batch);
+        assert_eq!(pool.take().data.capacity(), 0);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_frame_keeps_its_octets(
+            frames in proptest::collection::vec(proptest::collection::vec(0_u8.., 0..40), 0..40),
+            copied in proptest::bool::ANY,
+        ) {
+            let mut batch = Batch::default();
+            for octets in &frames {
+                if copied {
+                    assert!(batch.push(octets, Frame::default()));
+                } else {
+                    batch.push_with(Frame::default(), |data| data.extend_from_slice(octets));
+                }
+            }
+            let read: Vec<&[u8]> = batch.frames.iter().map(|frame| batch.octets(frame).unwrap()).collect();
+            assert_eq!(read, frames);
+        }
     }
 }

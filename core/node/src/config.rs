@@ -115,3 +115,29 @@ impl Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_getter_of_another_type_answers_its_neutral_value() {
+        let values = [
+            ("flag", true.into()),
+            ("number", (-3).into()),
+            ("text", "wan".into()),
+            ("list", Value::List(vec![1.into()])),
+            ("table", Value::Table(BTreeMap::new())),
+        ];
+        let config = Config(values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect());
+        assert!(config.flag("flag") && !config.flag("text") && !config.flag("absent"));
+        assert_eq!((config.integer("number"), config.count("number"), config.integer("text")), (-3, 0, 0));
+        assert_eq!((config.float("number"), config.float("text")), (-3.0, 0.0));
+        assert_eq!(
+            (config.text("text"), config.text("number"), config.text_opt("absent")),
+            ("wan", "", None)
+        );
+        assert_eq!((config.list("list").len(), config.list("text").len()), (1, 0));
+        assert!(config.table("table").is_some() && config.table("list").is_none());
+    }
+}

@@ -1,8 +1,8 @@
 //! What a running worker works with: its inputs, its outputs, its events, and the word to stop.
 
-use std::sync::{Arc, PoisonError, RwLock};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::doorbell::{Doorbell, Sleeper};
@@ -11,7 +11,7 @@ use crate::event::{Event, EventEdge, EventSink};
 use crate::meters::Counter;
 use crate::status::NodeStatus;
 
-/// A worker that sleeps for longer looks at its events and its orders in between.
+/// The longest sleep, so that gathered events go out in time.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 
 /// The word to stop at once: the drain limit has passed.
@@ -91,7 +91,7 @@ pub enum Next {
     },
     /// An event of another node.
     Event(Event),
-    /// Nothing within the limit, or a bell for another reason (a number settled).
+    /// Nothing within the limit or half a second, or a bell for another reason (a number settled).
     Idle,
     /// Every input has ended.
     Finished,
@@ -135,6 +135,7 @@ pub struct Context {
     dropped: Counter,
     sleeper: Sleeper,
     turn: usize,
+    held: u64,
 }
 
 impl Context {
@@ -156,60 +157,82 @@ impl Context {
         }
         orders.set_doorbell(doorbell);
         let events = EventSink::new(event_outputs);
-        Self { inputs, outputs, events, status, orders, event_inputs, dropped, sleeper, turn: 0 }
+        Self { inputs, outputs, events, status, orders, event_inputs, dropped, sleeper, turn: 0, held: 0 }
     }
 
-    /// The next batch or event, in turn from all inputs; waits at most `limit`.
+    /// The next batch or event, in turn from all inputs; waits at most `limit`, and never longer than
+    /// half a second.
     ///
-    /// What was handed out before counts as done: a panic loses only what is in hand since.
+    /// What was handed out before counts as done, but for what [`Self::hold`] says: a panic loses only
+    /// what is in hand.
     ///
     /// # Errors
     /// [`Stopped`] when told to stop at once.
     pub fn next(&mut self, limit: Duration) -> Result<Next, Stopped> {
-        self.status.set_in_hand(0);
-        let until = Instant::now() + limit;
-        loop {
-            if self.orders.stopped() {
-                return Err(Stopped);
-            }
-            self.events.flush(false);
-            if let Some(next) = self.poll() {
-                return Ok(next);
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(Next::Idle);
-            }
-            self.sleeper.sleep(left.min(SLEEP_MAX));
-            if let Some(next) = self.poll() {
-                return Ok(next);
-            }
-            if limit < SLEEP_MAX {
-                return Ok(Next::Idle);
-            }
+        self.obey()?;
+        if let Some(next) = self.poll() {
+            return Ok(next);
         }
+        if limit.is_zero() {
+            return Ok(Next::Idle);
+        }
+        self.wait(limit)?;
+        Ok(self.poll().unwrap_or(Next::Idle))
     }
 
-    /// As [`Self::next`] without waiting; `None` when there is nothing now.
+    /// As [`Self::next`] without waiting, and deaf to orders; `None` when there is nothing now.
     pub fn poll(&mut self) -> Option<Next> {
-        for edge in &self.event_inputs {
-            if let Some(event) = edge.take() {
-                return Some(Next::Event(event));
-            }
-        }
-        for step in 0..self.inputs.len() {
-            let input = (self.turn + step) % self.inputs.len();
-            if let Some((number, batch)) = self.inputs.get(input).and_then(|edge| edge.take()) {
-                self.turn = input + 1;
-                self.status.set_in_hand(batch.len() as u64);
-                return Some(Next::Batch { input, number, batch });
+        self.status.set_in_hand(self.held);
+        self.events.flush(false);
+        let (events, all) = (self.event_inputs.len(), self.event_inputs.len() + self.inputs.len());
+        for at in (self.turn..all).chain(0..self.turn.min(all)) {
+            let next = match self.event_inputs.get(at) {
+                Some(edge) => edge.take().map(Next::Event),
+                None => self.take(at - events),
+            };
+            if next.is_some() {
+                self.turn = at + 1;
+                return next;
             }
         }
         let ended = self.inputs.iter().all(|edge| edge.is_finished())
             && self.event_inputs.iter().all(|edge| edge.is_finished());
         // A node without inputs (a source) ends by its orders.
-        let none = self.inputs.is_empty() && self.event_inputs.is_empty();
-        (ended && (!none || self.orders.draining())).then_some(Next::Finished)
+        (ended && (all > 0 || self.orders.draining())).then_some(Next::Finished)
+    }
+
+    fn take(&self, input: usize) -> Option<Next> {
+        let (number, batch) = self.inputs.get(input)?.take()?;
+        self.status.set_in_hand(self.held.saturating_add(batch.len() as u64));
+        Some(Next::Batch { input, number, batch })
+    }
+
+    /// Sleeps until the bell rings, at most `limit` and half a second: for a worker whose inputs have
+    /// ended, but who waits for its batches to settle.
+    ///
+    /// # Errors
+    /// [`Stopped`] when told to stop at once.
+    pub fn wait(&mut self, limit: Duration) -> Result<(), Stopped> {
+        self.events.flush(false);
+        self.obey()?;
+        self.sleeper.sleep(limit.min(SLEEP_MAX));
+        self.obey()
+    }
+
+    fn obey(&self) -> Result<(), Stopped> {
+        if self.orders.stopped() { Err(Stopped) } else { Ok(()) }
+    }
+
+    /// Says that of all frames handed out, this many stay with the worker for longer (segments that wait
+    /// for their rest, records before their commit); all others are passed on, refused or counted.
+    pub fn hold(&mut self, frames: u64) {
+        self.held = frames;
+        self.status.set_in_hand(frames);
+    }
+
+    /// Frames leave the worker's hand.
+    fn let_go(&self, frames: u64) {
+        self.status.set_in_hand(self.status.in_hand().saturating_sub(frames));
     }
 
     /// Index of an output port.
@@ -219,56 +242,52 @@ impl Context {
     }
 
     /// Sends a batch on one edge of an output port, waiting for room where the edge says so.
-    /// Answers its number, or `None` when the edge dropped it (counted by the edge) or does not exist
-    /// (counted here).
+    /// Answers its number, or `None` when it is empty, when the edge dropped it (counted by the edge) or
+    /// when there is no such edge (counted here).
+    ///
+    /// A worker with a bell of its own uses [`Self::offer`]: this one would wait for the other bell.
     ///
     /// # Errors
     /// [`Stopped`] when told to stop at once; the batch is then counted as dropped.
-    pub fn send(&mut self, output: usize, edge: usize, batch: Batch) -> Result<Option<u64>, Stopped> {
-        if batch.is_empty() {
-            return Ok(None);
-        }
-        let Some(target) = self.outputs.get(output).and_then(|output| output.edges.get(edge)) else {
-            self.dropped.add(batch.len() as u64);
-            return Ok(None);
-        };
-        let target = Arc::clone(target);
-        let mut batch = batch;
+    pub fn send(&mut self, output: usize, edge: usize, mut batch: Batch) -> Result<Option<u64>, Stopped> {
         loop {
-            match target.offer(batch) {
-                Ok(number) => return Ok(Some(number)),
-                Err(Refused::Dropped(_)) => return Ok(None),
-                Err(Refused::Full(back)) => {
-                    batch = back;
-                    if self.orders.stopped() {
-                        self.dropped.add(batch.len() as u64);
-                        return Err(Stopped);
-                    }
-                    self.sleeper.sleep(SLEEP_MAX);
-                }
+            match self.offer(output, edge, batch) {
+                Ok(number) => return Ok(number),
+                Err(back) => batch = back,
+            }
+            if let Err(stopped) = self.wait(SLEEP_MAX) {
+                self.count_dropped(batch.len() as u64);
+                return Err(stopped);
             }
         }
     }
 
-    /// Offers a batch and never waits; a full edge gives it back.
+    /// As [`Self::send`], but never waits; a full edge gives the batch back.
     ///
     /// # Errors
     /// The batch, when the edge is full and says `wait`.
     pub fn offer(&mut self, output: usize, edge: usize, batch: Batch) -> Result<Option<u64>, Batch> {
+        let frames = batch.len() as u64;
+        if frames == 0 {
+            return Ok(None);
+        }
         let Some(target) = self.outputs.get(output).and_then(|output| output.edges.get(edge)) else {
-            self.dropped.add(batch.len() as u64);
+            self.count_dropped(frames);
             return Ok(None);
         };
-        match target.offer(batch) {
-            Ok(number) => Ok(Some(number)),
-            Err(Refused::Dropped(_)) => Ok(None),
-            Err(Refused::Full(batch)) => Err(batch),
-        }
+        let number = match target.offer(batch) {
+            Ok(number) => Some(number),
+            Err(Refused::Dropped(_)) => None,
+            Err(Refused::Full(batch)) => return Err(batch),
+        };
+        self.let_go(frames);
+        Ok(number)
     }
 
     /// Counts frames that this worker gave up, beside those that its edges counted.
     pub fn count_dropped(&self, frames: u64) {
         self.dropped.add(frames);
+        self.let_go(frames);
     }
 
     /// Ends one output port early: a source that drains while it still has other work.
@@ -277,7 +296,6 @@ impl Context {
             output.edges.iter().for_each(|edge| edge.close());
         }
     }
-
 }
 
 #[cfg(test)]
@@ -344,6 +362,98 @@ mod tests {
         let mut context = context(vec![], vec![], orders.clone());
         assert!(matches!(context.next(Duration::ZERO).unwrap(), Next::Idle));
         orders.drain();
+        assert!(matches!(context.next(Duration::ZERO).unwrap(), Next::Finished));
+    }
+
+    #[test]
+    fn what_is_passed_on_held_or_counted_is_told_apart() {
+        let (input, out) = (edge("a", "b"), edge("b", "c"));
+        let mut context = context(vec![Arc::clone(&input)], vec![Arc::clone(&out)], Orders::default());
+        let mut three = batch();
+        three.push(b"y", Frame::default());
+        three.push(b"z", Frame::default());
+        input.offer(three).unwrap();
+        assert!(matches!(context.next(Duration::ZERO).unwrap(), Next::Batch { .. }));
+        assert_eq!(context.status.in_hand(), 3);
+        context.send(0, 0, batch()).unwrap();
+        context.count_dropped(1);
+        assert_eq!(context.status.in_hand(), 1);
+        context.hold(1);
+        assert!(context.poll().is_none());
+        assert_eq!(context.status.in_hand(), 1, "held over the next look");
+        context.hold(0);
+        context.send(0, 0, batch()).unwrap();
+        assert_eq!(context.status.in_hand(), 0, "what a worker makes itself was never in hand");
+    }
+
+    #[test]
+    fn an_edge_that_is_not_there_counts_and_an_empty_batch_is_nothing() {
+        let mut context = context(vec![], vec![], Orders::default());
+        assert_eq!(context.send(0, 7, batch()).unwrap(), None);
+        assert_eq!(context.send(0, 7, Batch::default()).unwrap(), None);
+        assert_eq!(context.dropped.get(), 1);
+    }
+
+    #[test]
+    fn a_settled_number_ends_the_wait_at_once() {
+        let out = edge("a", "b");
+        let input = edge("x", "a");
+        let mut context = context(vec![input], vec![Arc::clone(&out)], Orders::default());
+        context.send(0, 0, batch()).unwrap();
+        let consumer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            let (number, _) = out.take().unwrap();
+            out.settle(number);
+        });
+        let start = std::time::Instant::now();
+        while context.outputs[0].edges[0].settled() < 1 {
+            assert!(matches!(context.next(Duration::from_secs(60)).unwrap(), Next::Idle));
+        }
+        assert!(start.elapsed() < SLEEP_MAX, "the bell rang in `settle`");
+        consumer.join().unwrap();
+    }
+
+    #[test]
+    fn an_order_wakes_a_sleeping_worker() {
+        let orders = Orders::default();
+        let input = edge("x", "a");
+        let mut context = context(vec![input], vec![], orders.clone());
+        let teller = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            orders.stop();
+        });
+        let start = std::time::Instant::now();
+        assert!(context.next(Duration::from_secs(60)).is_err());
+        assert!(context.wait(Duration::from_secs(60)).is_err());
+        assert!(start.elapsed() < SLEEP_MAX);
+        teller.join().unwrap();
+    }
+
+    #[test]
+    fn events_and_batches_come_in_turn() {
+        let input = edge("x", "a");
+        let events = Arc::new(EventEdge::new(input.name().clone(), 8, WhenFull::Collapse));
+        let mut sink = EventSink::new(vec![Arc::clone(&events)]);
+        let wiring = Wiring {
+            inputs: vec![Arc::clone(&input)],
+            event_inputs: vec![Arc::clone(&events)],
+            ..Wiring::default()
+        };
+        let mut context = Context::new(wiring);
+        for sid in 0..3 {
+            let source = crate::Source::Association(sid);
+            sink.report(crate::Reason("x"), crate::Severity::Info, source, String::new);
+        }
+        input.offer(batch()).unwrap();
+        input.close();
+        events.close();
+        let kinds: Vec<bool> = std::iter::from_fn(|| match context.next(Duration::ZERO).unwrap() {
+            Next::Batch { .. } => Some(true),
+            Next::Event(_) => Some(false),
+            _ => None,
+        })
+        .collect();
+        assert_eq!(kinds, [false, true, false, false]);
         assert!(matches!(context.next(Duration::ZERO).unwrap(), Next::Finished));
     }
 }

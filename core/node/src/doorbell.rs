@@ -67,3 +67,33 @@ impl Sleeper {
         self.parker.park_timeout(limit);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Instant;
+
+    #[test]
+    fn a_ring_before_the_sleep_is_not_lost_and_counts_once() {
+        let sleeper = Sleeper::default();
+        let doorbell = sleeper.doorbell();
+        doorbell.ring();
+        doorbell.ring();
+        sleeper.sleep(Duration::from_secs(60));
+        let start = Instant::now();
+        sleeper.sleep(Duration::from_millis(20));
+        assert!(start.elapsed() >= Duration::from_millis(20), "both rings were heard at once");
+    }
+
+    #[test]
+    fn a_bell_may_be_any_call() {
+        let rung = Arc::new(AtomicU32::new(0));
+        let counts = Arc::clone(&rung);
+        let doorbell = Doorbell::calling(move || {
+            counts.fetch_add(1, Ordering::Relaxed);
+        });
+        doorbell.clone().ring();
+        assert_eq!(rung.load(Ordering::Relaxed), 1);
+    }
+}

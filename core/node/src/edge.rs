@@ -268,6 +268,10 @@ fn ring(who: &RwLock<Option<Doorbell>>) {
 mod tests {
     use super::*;
     use crate::batch::Frame;
+    use crate::doorbell::Sleeper;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
 
     fn name() -> EdgeName {
         EdgeName { from: "a".into(), port: "out".into(), from_instance: 0, to: "b".into(), to_instance: 0 }
@@ -307,14 +311,14 @@ mod tests {
 
     #[test]
     fn a_waiting_producer_is_rung_when_room_appears() {
-        let sleeper = crate::doorbell::Sleeper::default();
+        let sleeper = Sleeper::default();
         let edge = Edge::new(name(), 1, WhenFull::Wait);
         edge.set_producer(sleeper.doorbell());
         assert!(edge.offer(batch(1)).is_ok());
         assert!(edge.offer(batch(1)).is_err());
         assert!(edge.take().is_some());
         // Does not hang: the bell rang in `take`.
-        sleeper.sleep(std::time::Duration::from_secs(60));
+        sleeper.sleep(Duration::from_secs(60));
     }
 
     #[test]
@@ -325,5 +329,104 @@ mod tests {
         assert!(!edge.is_finished());
         assert!(edge.take().is_some());
         assert!(edge.is_finished());
+    }
+
+    #[test]
+    fn no_wake_up_is_lost_in_either_direction() {
+        const BATCHES: u64 = 20_000;
+        // A lost wake-up costs a whole limit: the test then takes minutes instead of a moment.
+        const LIMIT: Duration = Duration::from_secs(60);
+        let edge = Arc::new(Edge::new(name(), 1, WhenFull::Wait));
+        let (produces, consumes) = (Sleeper::default(), Sleeper::default());
+        edge.set_producer(produces.doorbell());
+        edge.set_consumer(consumes.doorbell());
+        let producing = Arc::clone(&edge);
+        let start = Instant::now();
+        let producer = std::thread::spawn(move || {
+            for expected in 1..=BATCHES {
+                let mut next = batch(1);
+                let number = loop {
+                    match producing.offer(next) {
+                        Ok(number) => break number,
+                        Err(Refused::Full(back)) => next = back,
+                        Err(Refused::Dropped(_)) => panic!("this edge waits"),
+                    }
+                    produces.sleep(LIMIT);
+                };
+                assert_eq!(number, expected);
+            }
+            while producing.settled() < BATCHES {
+                produces.sleep(LIMIT);
+            }
+            producing.close();
+        });
+        let mut last = 0;
+        while !edge.is_finished() {
+            match edge.take() {
+                Some((number, _)) => {
+                    assert_eq!(number, last + 1);
+                    last = number;
+                    edge.settle(number);
+                }
+                None => consumes.sleep(LIMIT),
+            }
+        }
+        producer.join().unwrap();
+        assert_eq!((last, edge.pushed(), edge.taken(), edge.waiting()), (BATCHES, BATCHES, BATCHES, 0));
+        assert!(start.elapsed() < LIMIT, "a wake-up was lost");
+    }
+
+    #[test]
+    fn too_many_failures_become_a_doubt() {
+        let edge = Edge::new(name(), 4, WhenFull::Wait);
+        let failures = FAILURES_MAX as u64;
+        for number in 1..=failures {
+            edge.fail(number);
+        }
+        assert_eq!(edge.doubted(), 0);
+        edge.fail(failures + 1);
+        assert_eq!(edge.doubted(), failures + 1);
+        edge.doubt(3);
+        assert_eq!(edge.doubted(), failures + 1, "a doubt is never taken back");
+    }
+
+    proptest! {
+        /// Whatever the order of the calls: numbers are successive, frames add up, order is kept.
+        #[test]
+        fn an_edge_is_a_bounded_queue_that_counts(
+            capacity in 1_usize..5,
+            drops in any::<bool>(),
+            steps in proptest::collection::vec(0_usize..4, 0..200),
+        ) {
+            let edge = Edge::new(name(), capacity, if drops { WhenFull::Drop } else { WhenFull::Wait });
+            let mut model: std::collections::VecDeque<(u64, usize)> = Default::default();
+            let (mut numbers, mut pushed, mut taken, mut dropped) = (0, 0, 0, 0);
+            for step in steps {
+                if step == 0 {
+                    let (number, frames) = edge.take().map(|(n, batch)| (n, batch.len())).unzip();
+                    let expected = model.pop_front();
+                    prop_assert_eq!((number, frames), expected.unzip());
+                    taken += expected.map_or(0, |(_, frames)| frames as u64);
+                } else {
+                    match edge.offer(batch(step)) {
+                        Ok(number) => {
+                            numbers += 1;
+                            prop_assert_eq!(number, numbers);
+                            model.push_back((number, step));
+                            pushed += step as u64;
+                        }
+                        Err(Refused::Full(back)) => {
+                            prop_assert!(!drops && model.len() == capacity && back.len() == step);
+                        }
+                        Err(Refused::Dropped(frames)) => {
+                            prop_assert!(drops && model.len() == capacity && frames == step);
+                            dropped += step as u64;
+                        }
+                    }
+                }
+                prop_assert_eq!(edge.waiting(), model.len());
+                prop_assert_eq!(edge.frames(), (pushed, taken, dropped));
+            }
+        }
     }
 }

@@ -9,16 +9,29 @@ use crate::batch::BatchPool;
 use crate::meters::{Counter, Gauge, Label, Meters};
 use crate::status::NodeStatus;
 
+/// A service of any type.
+type Service = Arc<dyn Any + Send + Sync>;
+
 /// Things that nodes offer to one another, by node name and type: a key store, a journal's reader.
 /// The name `""` holds what the program itself brings (a file layer, for one).
 #[derive(Clone, Debug, Default)]
-pub struct Services(Arc<Mutex<HashMap<(String, TypeId), Arc<dyn Any + Send + Sync>>>>);
+pub struct Services(Arc<Mutex<HashMap<(String, TypeId), Service>>>);
 
 impl Services {
     /// Offers `service` under a node's name, in place of an earlier one of the same type.
     pub fn provide<T: Any + Send + Sync>(&self, node: &str, service: Arc<T>) {
         let mut services = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         services.insert((node.to_owned(), TypeId::of::<T>()), service);
+    }
+
+    /// What a node offers of this type; made by `make` where nothing is offered yet. For what two
+    /// neighbours share, whichever is built first.
+    pub fn find_or_provide<T: Any + Send + Sync>(&self, node: &str, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut services = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (node.to_owned(), TypeId::of::<T>());
+        let service = services.entry(key).or_insert_with(|| Arc::new(make()));
+        // The type is part of the key, so the cast cannot fail.
+        Arc::clone(service).downcast().unwrap_or_else(|_| unreachable!("a service under another's type"))
     }
 
     /// What a node offers of this type.
@@ -78,6 +91,13 @@ impl Env {
         self.wires.iter().filter(mine).map(|wire| wire.to.as_str()).collect()
     }
 
+    /// Whether a node gives what it takes to this transport.
+    #[must_use]
+    pub fn leads_to_transport(&self, node: &str, transport: &str) -> bool {
+        let to = |wire: &Wire| wire.to.strip_prefix("transport:") == Some(transport);
+        self.wires.iter().any(|wire| wire.from == node && to(wire))
+    }
+
     /// The nodes that this one reads from.
     #[must_use]
     pub fn writers(&self) -> Vec<&str> {
@@ -121,5 +141,38 @@ mod tests {
         assert_eq!(services.find::<u32>("keys").as_deref(), Some(&7));
         assert!(services.find::<u64>("keys").is_none());
         assert!(services.find::<u32>("other").is_none());
+    }
+
+    #[test]
+    fn neighbours_and_labels_are_those_of_the_node() {
+        let wire =
+            |from: &str, port: &str, to: &str| Wire { from: from.into(), port: port.into(), to: to.into() };
+        let wires = vec![
+            wire("balancer", "frames", "decrypt"),
+            wire("decrypt", "records", "journal"),
+            wire("decrypt", "events", "monitor"),
+        ];
+        let env = Env {
+            node: "decrypt".into(),
+            instance: 1,
+            instances: 2,
+            run: 1,
+            state: PathBuf::new(),
+            meters: Meters::default(),
+            services: Services::default(),
+            pool: BatchPool::new(1),
+            status: NodeStatus::default(),
+            wires: Arc::new(wires),
+            transports: Arc::default(),
+            transport: None,
+        };
+        assert_eq!(env.readers("records"), ["journal"]);
+        assert_eq!(env.writers(), ["balancer"]);
+        env.counter("metergraph_x_total", "", &[("reason", "truncated")]).add(1);
+        env.gauge("metergraph_y", "", &[]).set(5);
+        let labels: Vec<_> = env.meters.all().into_iter().map(|meter| meter.labels).collect();
+        let node = ("node", "decrypt".to_owned());
+        assert_eq!(labels[0], [node.clone(), ("reason", "truncated".to_owned())]);
+        assert_eq!(labels[1], [node, ("instance", "1".to_owned())]);
     }
 }

@@ -1,6 +1,7 @@
 //! Security and operating events, and the sink that a worker reports them to.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -151,6 +152,26 @@ impl EventEdge {
         self.closed.load(Ordering::Acquire) && self.queue.is_empty()
     }
 
+    /// Gives it one event; what comes back did not fit and stays with the sink.
+    fn offer(&self, event: Event) -> Option<Event> {
+        match self.queue.push(event) {
+            Ok(()) => {
+                self.ring();
+                None
+            }
+            Err(event) if self.when_full == WhenFull::Drop => {
+                self.count_dropped(&event);
+                None
+            }
+            // `wait` too: reporting an event never holds up a worker.
+            Err(event) => Some(event),
+        }
+    }
+
+    fn count_dropped(&self, event: &Event) {
+        self.dropped.fetch_add(event.count, Ordering::Relaxed);
+    }
+
     fn ring(&self) {
         if let Some(doorbell) = self.consumer.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
             doorbell.ring();
@@ -172,8 +193,30 @@ pub struct EventSink {
 #[derive(Debug)]
 struct Gathered {
     since: Instant,
-    /// Repeats that no edge has seen yet.
-    event: Option<Event>,
+    /// What each edge has not seen yet, in the order of the edges.
+    unseen: Vec<Option<Event>>,
+}
+
+impl Gathered {
+    /// Adds repeats to what is unseen; where an edge has seen everything, a record begins.
+    fn add(&mut self, count: u64, now: u64, fresh: impl FnOnce() -> Event) {
+        for event in self.unseen.iter_mut().flatten() {
+            event.count = event.count.saturating_add(count);
+            event.last = now;
+        }
+        if self.unseen.iter().any(Option::is_none) {
+            let fresh = fresh();
+            for slot in &mut self.unseen {
+                slot.get_or_insert_with(|| fresh.clone());
+            }
+        }
+    }
+
+    fn offer_to(&mut self, edges: &[Arc<EventEdge>]) {
+        for (edge, slot) in edges.iter().zip(&mut self.unseen) {
+            *slot = slot.take().and_then(|event| edge.offer(event));
+        }
+    }
 }
 
 impl EventSink {
@@ -203,29 +246,31 @@ impl EventSink {
         count: u64,
         detail: impl FnOnce() -> String,
     ) {
+        if self.edges.is_empty() || count == 0 {
+            return;
+        }
         let source = if self.gathered.len() < SOURCES_MAX || self.gathered.contains_key(&(reason, source)) {
             source
         } else {
             Source::Other
         };
         let now = unix_ns();
-        let fresh = |detail: String| Event { reason, severity, source, detail, count, first: now, last: now };
-        match self.gathered.get_mut(&(reason, source)) {
-            Some(Gathered { event: Some(event), .. }) => {
-                event.count = event.count.saturating_add(count);
-                event.last = now;
-            }
-            Some(gathered) => gathered.event = Some(fresh(detail())),
-            None => {
-                let left = offer(&self.edges, fresh(detail()));
-                self.gathered.insert((reason, source), Gathered { since: Instant::now(), event: left });
+        let fresh = || Event { reason, severity, source, detail: detail(), count, first: now, last: now };
+        match self.gathered.entry((reason, source)) {
+            Entry::Occupied(mut gathered) => gathered.get_mut().add(count, now, fresh),
+            Entry::Vacant(place) => {
+                let unseen = vec![Some(fresh()); self.edges.len()];
+                place.insert(Gathered { since: Instant::now(), unseen }).offer_to(&self.edges);
             }
         }
     }
 
-    /// Sends the records whose interval has passed; call it about once a second, and at the end with
-    /// `all` set.
+    /// Sends the records whose interval has passed, all of them with `all` set. [`crate::Context`] calls
+    /// it; with nothing gathered it costs nothing.
     pub fn flush(&mut self, all: bool) {
+        if self.gathered.is_empty() {
+            return;
+        }
         let now = Instant::now();
         if !all && self.flushed.is_some_and(|at| now.duration_since(at) < INTERVAL / 2) {
             return;
@@ -236,35 +281,25 @@ impl EventSink {
             if !all && now.duration_since(gathered.since) < INTERVAL {
                 return true;
             }
-            match gathered.event.take() {
-                // A quiet interval ends the record: the next event goes out at once.
-                None => false,
-                Some(event) => {
-                    gathered.event = offer(edges, event);
-                    gathered.since = now;
-                    true
-                }
-            }
+            // A quiet interval ends the record: the next event goes out at once.
+            let repeated = gathered.unseen.iter().any(Option::is_some);
+            gathered.offer_to(edges);
+            gathered.since = now;
+            repeated
         });
     }
 }
 
-/// Gives the event to every edge; a full edge that collapses leaves it with the sink.
-fn offer(edges: &[Arc<EventEdge>], event: Event) -> Option<Event> {
-    let mut left = None;
-    for edge in edges {
-        if let Err(event) = edge.queue.push(event.clone()) {
-            if edge.when_full == WhenFull::Collapse && edges.len() == 1 {
-                left = Some(event);
-            } else {
-                // With several readers a kept record would reach some of them twice.
-                edge.dropped.fetch_add(event.count, Ordering::Relaxed);
+impl Drop for EventSink {
+    /// Sends what is left; what finds no room is counted as dropped.
+    fn drop(&mut self) {
+        self.flush(true);
+        for gathered in self.gathered.values() {
+            for (edge, event) in self.edges.iter().zip(&gathered.unseen) {
+                event.iter().for_each(|event| edge.count_dropped(event));
             }
-        } else {
-            edge.ring();
         }
     }
-    left
 }
 
 /// Wall time, Unix nanoseconds.
@@ -316,6 +351,48 @@ mod tests {
         }
         total += std::iter::from_fn(|| edge.take()).map(|event| event.count).sum::<u64>();
         assert_eq!(total, 5);
+    }
+
+    #[test]
+    fn each_reader_gets_every_count_once_whatever_the_others_do() {
+        let (roomy, tight) = (edge(64), edge(1));
+        let mut sink = EventSink::new(vec![Arc::clone(&roomy), Arc::clone(&tight)]);
+        let mut heard = 0;
+        for round in 0..20 {
+            for sid in 0..3 {
+                let source = Source::Association(sid);
+                sink.report_many(Reason("SEC-UP-AUTH"), Severity::Warning, source, 1 + round, String::new);
+            }
+            sink.flush(round % 2 == 0);
+            heard += tight.take().map_or(0, |event| event.count);
+        }
+        let sent = 3 * (1..=20).sum::<u64>();
+        for _ in 0..4 {
+            sink.flush(true);
+            heard += std::iter::from_fn(|| tight.take()).map(|event| event.count).sum::<u64>();
+        }
+        assert_eq!(heard, sent);
+        assert_eq!(std::iter::from_fn(|| roomy.take()).map(|event| event.count).sum::<u64>(), sent);
+        assert_eq!((roomy.dropped(), tight.dropped()), (0, 0));
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted() {
+        let (keeps, drops) = (edge(1), Arc::new(EventEdge::new(edge(1).name().clone(), 1, WhenFull::Drop)));
+        let mut sink = EventSink::new(vec![Arc::clone(&keeps), Arc::clone(&drops)]);
+        for sid in 0..5 {
+            sink.report(Reason("SEC-UP-AUTH"), Severity::Warning, Source::Association(sid), String::new);
+        }
+        assert_eq!((keeps.dropped(), drops.dropped()), (0, 4));
+        drop(sink);
+        assert_eq!((keeps.dropped(), drops.dropped()), (4, 4), "a sink that ends counts what it kept");
+    }
+
+    #[test]
+    fn without_a_reader_nothing_is_kept() {
+        let mut sink = EventSink::new(vec![]);
+        sink.report(Reason("SEC-UP-AUTH"), Severity::Warning, Source::Node, || panic!("nobody asks"));
+        assert!(sink.gathered.is_empty());
     }
 
     #[test]

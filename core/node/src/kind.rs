@@ -151,3 +151,38 @@ impl Registry {
         self.0.values()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Named(&'static str);
+
+    impl NodeKind for Named {
+        fn spec(&self) -> KindSpec {
+            KindSpec {
+                name: self.0,
+                about: "",
+                fields: vec![],
+                inputs: vec![],
+                outputs: vec![],
+                provides: vec![],
+                instances: None,
+                transport: None,
+            }
+        }
+
+        fn build(&self, _: &Config, env: &Env) -> Result<Box<dyn Worker>, BuildError> {
+            Err(BuildError::new(env, "nothing to build"))
+        }
+    }
+
+    #[test]
+    fn kinds_are_found_by_name_and_listed_in_order() {
+        let registry = Registry::default().with(Named("b")).with(Named("a")).with(Named("b"));
+        let names: Vec<_> = registry.kinds().map(|kind| kind.spec().name).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert!(registry.find("a").is_some() && registry.find("c").is_none());
+        assert_eq!(format!("{registry:?}"), r#"{"a", "b"}"#);
+    }
+}

@@ -9,6 +9,7 @@
 //! This crate knows no node kind, no file format, no octet of the protocol.
 
 pub mod batch;
+pub mod clock;
 pub mod config;
 pub mod context;
 pub mod doorbell;

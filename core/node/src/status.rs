@@ -106,3 +106,20 @@ impl NodeStatus {
         self.0.in_hand.store(frames, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_survives_the_way_through_its_number() {
+        use NodeState::{Built, Draining, Failed, Restarting, Running, Stalled, Stopped};
+        let status = NodeStatus::default();
+        assert_eq!(status.state(), Built);
+        for state in [Built, Running, Stalled, Restarting, Draining, Stopped, Failed] {
+            status.set(state, state.word());
+            assert_eq!((status.state(), status.note()), (state, state.word().to_owned()));
+        }
+        assert_eq!((status.starts(), status.count_start(), status.starts()), (0, 1, 1));
+    }
+}

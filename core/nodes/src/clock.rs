@@ -1,12 +1,9 @@
-//! The monotonic clock that descriptors carry.
+//! The clocks.
 
-use std::sync::OnceLock;
-use std::time::Instant;
+pub use node::clock::monotonic_ns;
 
-static START: OnceLock<Instant> = OnceLock::new();
-
-/// Nanoseconds since the program first asked.
+/// Wall time, Unix seconds.
 #[must_use]
-pub fn monotonic_ns() -> u64 {
-    u64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
+pub fn unix_s() -> u64 {
+    node::event::unix_ns() / 1_000_000_000
 }

@@ -18,9 +18,9 @@ const WRITE_BATCH: usize = 256;
 
 /// The node kind.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct EventMonitor;
+pub struct EventMonitorKind;
 
-impl NodeKind for EventMonitor {
+impl NodeKind for EventMonitorKind {
     fn spec(&self) -> KindSpec {
         KindSpec {
             name: "event-monitor",

@@ -37,12 +37,6 @@ impl<T> InFlight<T> {
         self.entries.extend(entries.drain(..));
     }
 
-    /// Entries that are not settled.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Whether everything is settled.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -3,12 +3,25 @@
 //! Integers are big-endian. A report's record holds its window change: sid, epoch and seq. No record
 //! here holds a key, so none is sealed.
 
+use node::Frame;
 use seal::ids::{Dev, Epoch, Sid};
 
 /// Kind octet of [`Report`].
 pub const REPORT: u8 = 1;
 /// Kind octet of [`Reservation`].
 pub const RESERVATION: u8 = 2;
+
+/// The kind octet of a record on its way to the journal, where it stands in the descriptor's tag.
+#[must_use]
+pub fn kind_of(frame: &Frame) -> u8 {
+    (frame.tag & 0xff) as u8
+}
+
+/// The descriptor of a record of this kind.
+#[must_use]
+pub fn descriptor(kind: u8) -> Frame {
+    Frame { tag: u64::from(kind), ..Frame::default() }
+}
 
 /// Octets of a report's record before its body.
 pub const REPORT_HEAD: usize = 32;
@@ -203,13 +216,9 @@ mod tests {
 
     #[test]
     fn records_read_back() {
-        for origin in [
-            Origin::Report,
-            Origin::Control,
-            Origin::Raw,
-            Origin::ClassicReport,
-            Origin::ClassicUnmatched,
-        ] {
+        for origin in
+            [Origin::Report, Origin::Control, Origin::Raw, Origin::ClassicReport, Origin::ClassicUnmatched]
+        {
             let report = report(origin);
             let mut octets = report.head().to_vec();
             octets.extend_from_slice(b"body");

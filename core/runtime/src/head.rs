@@ -1,20 +1,23 @@
-//! The actor at the head of a graph: starts the nodes from the MDM end, stops them from the ingress.
+//! The head of a running graph: starts from the MDM end, stops from the ingress end within a limit.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message};
 use node::env::Wire;
-use node::{NodeState, Worker};
+use node::{Counter, Edge, Worker};
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use crate::build::Part;
 use crate::node_actor::{Drain, Ended, NodeActor, Start, Stop};
-use crate::status::Board;
 
 /// How often the head looks whether the drain limit has passed.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long workers have to end after the word to stop at once.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// Messages that wait for the head, beside the end of each member.
+const MAILBOX: usize = 16;
 
 /// How a graph came to its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,24 +28,35 @@ pub struct End {
     pub abandoned: bool,
 }
 
-/// Sent once, when every node has ended.
-pub type EndSender = tokio::sync::oneshot::Sender<End>;
-
 /// Begin to stop.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct BeginStop;
 
 /// One instance as the head sees it.
-pub struct Member {
-    /// Its actor.
-    pub actor: Addr<NodeActor>,
+struct Member {
+    actor: Addr<NodeActor>,
     /// Its first worker, until it is started.
-    pub worker: Option<Box<dyn Worker>>,
-    /// The node's name (`transport:NAME` for a transport).
-    pub name: String,
+    worker: Option<Box<dyn Worker>>,
+    name: String,
     /// Whether it takes in from outside: a transport.
-    pub source: bool,
+    source: bool,
+    /// What is left in its edges when all has ended is counted.
+    inputs: Vec<Arc<Edge>>,
+    dropped: Counter,
+}
+
+impl Member {
+    fn new(index: usize, Part { instance, worker, source, .. }: Part, head: Addr<Head>) -> Self {
+        Self {
+            name: instance.name.clone(),
+            inputs: instance.inputs.clone(),
+            dropped: instance.dropped.clone(),
+            actor: NodeActor::new(index, instance, head.recipient()).start(),
+            worker: Some(worker),
+            source,
+        }
+    }
 }
 
 /// The head of a running graph.
@@ -50,30 +64,43 @@ pub struct Head {
     members: Vec<Member>,
     start_order: Vec<usize>,
     wires: Arc<Vec<Wire>>,
-    board: Arc<Board>,
     drain_timeout: Duration,
     ended: Vec<bool>,
     drained: Vec<bool>,
     stopping: Option<Instant>,
     forced: Option<Instant>,
-    on_end: Option<EndSender>,
+    on_end: Option<oneshot::Sender<End>>,
 }
 
 impl Head {
-    /// A head over these members; `start_order` holds indices into `members`.
-    #[must_use]
-    pub fn new(
-        members: Vec<Member>,
+    /// Makes an actor of each part and a head over them, which starts them in `start_order` (indices into
+    /// `parts`). `on_end` is told once, when all have ended.
+    pub fn start(
+        parts: Vec<Part>,
         start_order: Vec<usize>,
         wires: Arc<Vec<Wire>>,
-        board: Arc<Board>,
         drain_timeout: Duration,
-        on_end: EndSender,
-    ) -> Self {
-        let (ended, drained) = (vec![false; members.len()], vec![false; members.len()]);
-        let on_end = Some(on_end);
-        let (stopping, forced) = (None, None);
-        Self { members, start_order, wires, board, drain_timeout, ended, drained, stopping, forced, on_end }
+        on_end: oneshot::Sender<End>,
+    ) -> Addr<Self> {
+        Self::create(move |mailbox| {
+            let head = mailbox.address();
+            let members: Vec<Member> = parts
+                .into_iter()
+                .enumerate()
+                .map(|(index, part)| Member::new(index, part, head.clone()))
+                .collect();
+            Self {
+                ended: vec![false; members.len()],
+                drained: vec![false; members.len()],
+                members,
+                start_order,
+                wires,
+                drain_timeout,
+                stopping: None,
+                forced: None,
+                on_end: Some(on_end),
+            }
+        })
     }
 
     fn set(list: &mut [bool], index: usize) {
@@ -86,42 +113,39 @@ impl Head {
         self.ended.get(index).copied().unwrap_or(true)
     }
 
-    /// Whether every node of this name has ended.
+    /// Whether every instance of this node has ended.
     fn node_ended(&self, name: &str) -> bool {
         self.members.iter().enumerate().all(|(index, member)| member.name != name || self.has_ended(index))
     }
 
-    /// Tells those to drain whose writers have all ended; nodes without any wire go last.
+    fn is_wired(&self, name: &str) -> bool {
+        self.wires.iter().any(|wire| wire.from == name || wire.to == name)
+    }
+
+    /// Whether it is this member's turn to drain: transports at once, others when all that they read from
+    /// has ended, nodes without any wire (they serve the others) last.
+    fn is_due(&self, member: &Member) -> bool {
+        if member.source {
+            true
+        } else if self.is_wired(&member.name) {
+            let mut writers = self.wires.iter().filter(|wire| wire.to == member.name);
+            writers.all(|wire| self.node_ended(&wire.from))
+        } else {
+            self.members.iter().all(|other| !self.is_wired(&other.name) || self.node_ended(&other.name))
+        }
+    }
+
     fn drain_next(&mut self) {
-        let wired = |name: &str| self.wires.iter().any(|wire| wire.from == name || wire.to == name);
-        let others_left = self
-            .members
-            .iter()
-            .enumerate()
-            .any(|(index, member)| wired(&member.name) && !self.has_ended(index));
-        let due: Vec<usize> = self
-            .members
-            .iter()
-            .enumerate()
-            .filter(|(index, member)| {
-                let mut writers = self.wires.iter().filter(|wire| wire.to == member.name);
-                let ready = member.source
-                    || if wired(&member.name) {
-                        writers.all(|wire| self.node_ended(&wire.from))
-                    } else {
-                        !others_left
-                    };
-                ready && !self.drained.get(*index).copied().unwrap_or(true)
-            })
-            .map(|(index, _)| index)
-            .collect();
-        for index in due {
-            Self::set(&mut self.drained, index);
-            if let Some(member) = self.members.get(index)
-                && member.actor.try_send(Drain).is_err()
-            {
+        for index in 0..self.members.len() {
+            let Some(member) = self.members.get(index) else { continue };
+            if self.drained.get(index).copied().unwrap_or(true) || !self.is_due(member) {
+                continue;
+            }
+            // One that has ended by itself no longer listens.
+            if !self.has_ended(index) && member.actor.try_send(Drain).is_err() {
                 warn!(node = member.name, "could not be told to drain");
             }
+            Self::set(&mut self.drained, index);
         }
     }
 
@@ -133,20 +157,7 @@ impl Head {
         }
     }
 
-    fn finish(&mut self, abandoned: bool, mailbox: &mut Context<Self>) {
-        if let Some(on_end) = self.on_end.take() {
-            // Nobody waits any more when the receiver is gone.
-            let _ = on_end.send(End { forced: self.forced.is_some(), abandoned });
-        }
-        mailbox.stop();
-    }
-
     fn look(&mut self, mailbox: &mut Context<Self>) {
-        for (index, entry) in self.board.entries.iter().enumerate() {
-            if entry.status.state() == NodeState::Stopped {
-                Self::set(&mut self.ended, index);
-            }
-        }
         if self.ended.iter().all(|ended| *ended) {
             self.finish(false, mailbox);
             return;
@@ -163,12 +174,25 @@ impl Head {
             _ => {}
         }
     }
+
+    fn finish(&mut self, abandoned: bool, mailbox: &mut Context<Self>) {
+        for member in &self.members {
+            let left = member.inputs.iter().flat_map(|edge| std::iter::from_fn(|| edge.take()));
+            member.dropped.add(left.map(|(_, batch)| batch.len() as u64).sum());
+        }
+        if let Some(on_end) = self.on_end.take() {
+            // Nobody waits any more when the receiver is gone.
+            let _ = on_end.send(End { forced: self.forced.is_some(), abandoned });
+        }
+        mailbox.stop();
+    }
 }
 
 impl Actor for Head {
     type Context = Context<Self>;
 
     fn started(&mut self, mailbox: &mut Self::Context) {
+        mailbox.set_mailbox_capacity(self.members.len() + MAILBOX);
         for index in self.start_order.clone() {
             let Some(member) = self.members.get_mut(index) else { continue };
             if let Some(worker) = member.worker.take()
@@ -177,18 +201,18 @@ impl Actor for Head {
                 warn!(node = member.name, "could not be started");
             }
         }
-        mailbox.run_interval(LOOK, Self::look);
     }
 }
 
 impl Handler<BeginStop> for Head {
     type Result = ();
 
-    fn handle(&mut self, _: BeginStop, _: &mut Self::Context) {
+    fn handle(&mut self, _: BeginStop, mailbox: &mut Self::Context) {
         if self.stopping.is_none() {
             info!("stopping from the ingress end");
             self.stopping = Some(Instant::now());
-            self.drain_next();
+            self.look(mailbox);
+            mailbox.run_interval(LOOK, Self::look);
         }
     }
 }
@@ -199,5 +223,121 @@ impl Handler<Ended> for Head {
     fn handle(&mut self, Ended { index }: Ended, mailbox: &mut Self::Context) {
         Self::set(&mut self.ended, index);
         self.look(mailbox);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node_actor::{Instance, RestartLimits};
+    use crate::wiring::{Wiring, transport_node};
+    use graph::Plan;
+    use graph::plan::{EdgePlan, End as PlanEnd, NodePlan, RuntimePlan, TransportPlan};
+    use node::context::Orders;
+    use node::{Batch, Config, Frame, Next, NodeError, NodeStatus, PortType, WhenFull};
+
+    /// Passes everything on to its first edge, or takes in and sends out as a transport does.
+    struct Fake {
+        transport: bool,
+        taken_in: Counter,
+        sent_out: Counter,
+    }
+
+    impl Worker for Fake {
+        fn run(&mut self, context: &mut node::Context) -> Result<(), NodeError> {
+            loop {
+                if self.transport && context.orders.draining() {
+                    context.close_output(0);
+                } else if self.transport {
+                    let mut batch = Batch::default();
+                    assert!(batch.push(b"x", Frame::default()));
+                    self.taken_in.add(u64::from(context.offer(0, 0, batch).is_ok()));
+                }
+                match context.next(Duration::from_millis(1))? {
+                    Next::Batch { batch, .. } if self.transport => self.sent_out.add(batch.len() as u64),
+                    Next::Batch { batch, .. } => drop(context.send(0, 0, batch)?),
+                    Next::Finished => return Ok(()),
+                    Next::Idle | Next::Event(_) => {}
+                }
+            }
+        }
+    }
+
+    /// A transport whose `ingress` feeds its own `downlink`.
+    fn plan() -> Plan {
+        let node = |name: &str| NodePlan {
+            name: name.into(),
+            kind: name.into(),
+            config: Config::default(),
+            instances: 1,
+            transport: Some(0),
+            span: Default::default(),
+        };
+        let edge = |from, to, port_type| EdgePlan {
+            from,
+            port: "out".into(),
+            to,
+            port_type,
+            batches_max: 4,
+            when_full: WhenFull::Wait,
+        };
+        let (wan, ingress, downlink) = (PlanEnd::Transport(0), PlanEnd::Node(0), PlanEnd::Node(1));
+        Plan {
+            nodes: vec![node("ingress"), node("downlink")],
+            transports: vec![TransportPlan {
+                name: "wan".into(),
+                plugin: String::new(),
+                sha256: None,
+                config: Config::default(),
+                grants: node::Value::Table(Default::default()),
+                span: Default::default(),
+            }],
+            edges: vec![
+                edge(wan, ingress, PortType::Received),
+                edge(ingress, downlink, PortType::Sealed),
+                edge(downlink, wan, PortType::Transmit),
+            ],
+            ..Plan::default()
+        }
+    }
+
+    #[test]
+    fn a_transport_stops_reading_first_and_sends_what_still_comes() {
+        let wiring = Wiring::new(&plan());
+        let (taken_in, sent_out) = (Counter::default(), Counter::default());
+        let fake = |transport| Fake { transport, taken_in: taken_in.clone(), sent_out: sent_out.clone() };
+        let parts = [("ingress", false), ("downlink", false), ("wan", true)].map(|(name, source)| {
+            let name = if source { transport_node(name) } else { name.to_owned() };
+            let ends = wiring.ends(&name, 0);
+            let instance = Instance {
+                name,
+                number: 0,
+                factory: Box::new(|_| panic!("nothing is started anew")),
+                inputs: ends.inputs,
+                outputs: ends.outputs,
+                event_inputs: vec![],
+                event_outputs: vec![],
+                status: NodeStatus::default(),
+                orders: Orders::default(),
+                dropped: Counter::default(),
+                lost: Counter::default(),
+                restarts: Counter::default(),
+                limits: RestartLimits::new(&RuntimePlan::default()),
+            };
+            Part { instance, worker: Box::new(fake(source)), kind: String::new(), source }
+        });
+        let wires = Arc::new(wiring.wires.clone());
+        let end = actix::System::new().block_on(async {
+            let (on_end, ended) = oneshot::channel();
+            let limit = Duration::from_secs(20);
+            let head = Head::start(parts.into(), vec![0, 1, 2], wires, limit, on_end);
+            while sent_out.get() < 100 {
+                actix::clock::sleep(Duration::from_millis(1)).await;
+            }
+            assert!(head.try_send(BeginStop).is_ok());
+            ended.await
+        });
+        assert_eq!(end.unwrap(), End::default());
+        assert_eq!(taken_in.get(), sent_out.get(), "what was taken in went out again");
     }
 }

@@ -7,7 +7,6 @@ use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpResponse, HttpServer, web};
 
 use crate::page::Page;
-use crate::status::Board;
 
 /// Connections held at once; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 256;
@@ -16,13 +15,11 @@ const CONNECTIONS_MAX: usize = 256;
 ///
 /// # Errors
 /// What the operating system answered when the server could not start.
-pub fn serve(listener: TcpListener, page: Arc<Page>, board: Arc<Board>) -> std::io::Result<ServerHandle> {
+pub fn serve(listener: TcpListener, page: Arc<Page>) -> std::io::Result<ServerHandle> {
     let page = web::Data::from(page);
-    let board = web::Data::from(board);
     let server = HttpServer::new(move || {
         App::new()
             .app_data(page.clone())
-            .app_data(board.clone())
             .route("/metrics", web::get().to(metrics))
             .route("/livez", web::get().to(alive))
             .route("/readyz", web::get().to(ready))
@@ -42,16 +39,16 @@ async fn metrics(page: web::Data<Page>) -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(page.render())
 }
 
-async fn alive(board: web::Data<Board>) -> HttpResponse {
-    answer(board.not_alive())
+async fn alive(page: web::Data<Page>) -> HttpResponse {
+    answer(&page.board().not_alive())
 }
 
-async fn ready(board: web::Data<Board>) -> HttpResponse {
-    answer(board.not_ready())
+async fn ready(page: web::Data<Page>) -> HttpResponse {
+    answer(&page.board().not_ready())
 }
 
 /// `ok`, or the nodes that stand in the way, a line each.
-fn answer(faults: Vec<String>) -> HttpResponse {
+fn answer(faults: &[String]) -> HttpResponse {
     if faults.is_empty() {
         HttpResponse::Ok().body("ok\n")
     } else {

@@ -4,6 +4,7 @@
 //! every node (services first), makes the edges, starts from the MDM end, starts anew what fails, and
 //! stops from the ingress end within a limit.
 
+pub mod build;
 pub mod control;
 pub mod head;
 pub mod http;

@@ -2,7 +2,8 @@
 //! starts the worker anew after a failure.
 //!
 //! The supervision is ours: actix leaves an actor dead after a panic, also under its `Supervisor`.
-//! Here the worker panics on a thread of its own, the actor hears of it and decides.
+//! Here a worker is built anew and runs on a thread of its own, may panic there, and the actor hears of
+//! it and decides.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -12,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Recipient};
+use graph::plan::RuntimePlan;
 use node::context::{Orders, Output};
 use node::event::EventEdge;
 use node::{BuildError, Counter, Edge, NodeError, NodeState, NodeStatus, Worker};
@@ -19,13 +21,13 @@ use tracing::{error, info, warn};
 
 /// Orders and reports that wait for one actor; senders retry past that.
 const MAILBOX: usize = 32;
-/// How long a worker's last report waits for room in the mailbox.
+/// How often a worker's thread tries, a millisecond apart, to report its end.
 const REPORT_TRIES: u32 = 1000;
 
 /// How often a worker is started anew, and how soon.
 #[derive(Clone, Copy, Debug)]
 pub struct RestartLimits {
-    /// Starts within the window, past which the node has failed for good.
+    /// Restarts within the window, past which the node has failed for good.
     pub restarts_max: u32,
     /// The window.
     pub window: Duration,
@@ -35,8 +37,29 @@ pub struct RestartLimits {
     pub backoff_max: Duration,
 }
 
+impl RestartLimits {
+    /// The limits of a plan.
+    #[must_use]
+    pub fn new(plan: &RuntimePlan) -> Self {
+        Self {
+            restarts_max: plan.restarts_max,
+            window: Duration::from_secs(plan.restart_window_s),
+            backoff: Duration::from_millis(plan.backoff_ms),
+            backoff_max: Duration::from_millis(plan.backoff_max_ms),
+        }
+    }
+
+    /// The pause before the next restart after `restarts` within the window; `None` when the budget is
+    /// spent.
+    fn pause(&self, restarts: usize) -> Option<Duration> {
+        let restarts = u32::try_from(restarts).ok().filter(|restarts| *restarts < self.restarts_max)?;
+        let doubled = 1_u32.checked_shl(restarts).unwrap_or(u32::MAX);
+        Some(self.backoff.saturating_mul(doubled).min(self.backoff_max))
+    }
+}
+
 /// Makes the worker of one run.
-pub type Factory = Box<dyn Fn(u64) -> Result<Box<dyn Worker>, BuildError> + Send>;
+pub type Factory = Box<dyn Fn(u64) -> Result<Box<dyn Worker>, BuildError> + Send + Sync>;
 
 /// Everything that stays while workers come and go.
 pub struct Instance {
@@ -69,8 +92,13 @@ pub struct Instance {
 }
 
 impl Instance {
-    fn context(&self, worker: &dyn Worker) -> node::Context {
-        node::Context::new(node::context::Wiring {
+    /// One run, on the worker's thread: from `first`, or from a worker built anew, to its end.
+    fn work(&self, first: Option<Box<dyn Worker>>) -> Result<(), NodeError> {
+        let mut worker = match first {
+            Some(worker) => worker,
+            None => self.build()?,
+        };
+        let mut context = node::Context::new(node::context::Wiring {
             inputs: self.inputs.clone(),
             outputs: self.outputs.clone(),
             event_inputs: self.event_inputs.clone(),
@@ -79,7 +107,44 @@ impl Instance {
             orders: self.orders.clone(),
             dropped: self.dropped.clone(),
             doorbell: worker.doorbell(),
-        })
+        });
+        let result = caught(|| worker.run(&mut context));
+        // The worker lets go of its files and sockets before its successor opens them.
+        let let_go = move || {
+            drop(worker);
+            Ok(())
+        };
+        if let Err(cause) = caught(let_go) {
+            error!(node = self.name, instance = self.number, why = chain(&cause), "ended untidily");
+        }
+        result
+    }
+
+    fn build(&self) -> Result<Box<dyn Worker>, NodeError> {
+        let run = self.status.count_start();
+        let worker = caught(|| Ok((self.factory)(run)))?
+            .map_err(|cause| NodeError::caused("it could not be built", cause))?;
+        self.set_running();
+        Ok(worker)
+    }
+
+    fn set_running(&self) {
+        self.status.set(NodeState::Running, "");
+        if self.orders.draining() {
+            self.status.set(NodeState::Draining, "");
+        }
+    }
+
+    fn inputs_ended(&self) -> bool {
+        self.inputs.iter().all(|edge| edge.is_finished())
+            && self.event_inputs.iter().all(|edge| edge.is_finished())
+    }
+
+    /// Takes the frames that the ended worker had in hand.
+    fn take_in_hand(&self) -> u64 {
+        let frames = self.status.in_hand();
+        self.status.set_in_hand(0);
+        frames
     }
 }
 
@@ -119,7 +184,7 @@ struct StartAgain;
 /// The actor of one node instance.
 pub struct NodeActor {
     index: usize,
-    instance: Instance,
+    instance: Arc<Instance>,
     thread: Option<JoinHandle<()>>,
     restarts: VecDeque<Instant>,
     head: Recipient<Ended>,
@@ -129,83 +194,55 @@ impl NodeActor {
     /// An actor for this instance; `head` hears of its end under `index`.
     #[must_use]
     pub fn new(index: usize, instance: Instance, head: Recipient<Ended>) -> Self {
-        Self { index, instance, thread: None, restarts: VecDeque::new(), head }
+        Self { index, instance: Arc::new(instance), thread: None, restarts: VecDeque::new(), head }
     }
 
-    fn run(&mut self, mut worker: Box<dyn Worker>, mailbox: &mut Context<Self>) {
-        let mut context = self.instance.context(worker.as_ref());
+    /// Sets a worker going: `first`, or one built anew.
+    fn run(&mut self, first: Option<Box<dyn Worker>>, mailbox: &mut Context<Self>) {
         let home = mailbox.address();
-        let name = self.instance.name.clone();
-        if self.instance.orders.draining() {
-            self.instance.status.set(NodeState::Draining, "");
-        } else {
-            self.instance.status.set(NodeState::Running, "");
-        }
+        let instance = Arc::clone(&self.instance);
         let body = move || {
-            let result = catch_unwind(AssertUnwindSafe(|| worker.run(&mut context)))
-                .unwrap_or_else(|panic| Err(NodeError::new(format!("panic: {}", panic_text(&*panic)))));
-            context.events.flush(true);
-            // The worker lets go of its files and sockets before its successor opens them.
-            drop(worker);
-            let mut ended = WorkerEnded(result);
+            let mut ended = WorkerEnded(instance.work(first));
             for _ in 0..REPORT_TRIES {
                 match home.try_send(ended) {
-                    Ok(()) => return,
+                    Ok(()) | Err(actix::dev::SendError::Closed(_)) => return,
                     Err(actix::dev::SendError::Full(back)) => ended = back,
-                    Err(actix::dev::SendError::Closed(_)) => return,
                 }
                 std::thread::sleep(Duration::from_millis(1));
             }
-            error!(node = name, "its end could not be reported: the mailbox stayed full");
+            error!(node = instance.name, "its end could not be reported: the mailbox stayed full");
         };
         let thread_name = format!("{}-{}", self.instance.name, self.instance.number);
         match std::thread::Builder::new().name(thread_name).spawn(body) {
             Ok(thread) => self.thread = Some(thread),
-            Err(cause) => self.fail(&format!("no thread for it: {cause}"), mailbox),
-        }
-    }
-
-    fn build_and_run(&mut self, mailbox: &mut Context<Self>) {
-        let run = self.instance.status.count_start();
-        match (self.instance.factory)(run) {
-            Ok(worker) => self.run(worker, mailbox),
-            Err(cause) => {
-                self.restart_later(&format!("{}", chain(&cause)), mailbox);
-            }
+            Err(cause) => self.restart_later(&format!("no thread for it: {cause}"), mailbox),
         }
     }
 
     fn restart_later(&mut self, why: &str, mailbox: &mut Context<Self>) {
-        let now = Instant::now();
-        let limits = self.instance.limits;
-        self.restarts.retain(|at| now.duration_since(*at) < limits.window);
-        if self.restarts.len() >= limits.restarts_max as usize || self.instance.orders.stopped() {
-            self.fail(why, mailbox);
+        let Instance { name, number, limits, orders, status, .. } = &*self.instance;
+        self.restarts.retain(|at| at.elapsed() < limits.window);
+        let Some(pause) = limits.pause(self.restarts.len()).filter(|_| !orders.stopped()) else {
+            error!(node = name, instance = number, why, "failed for good");
+            status.set(NodeState::Failed, why);
+            // Its edges stay open: what it would have read waits, and its readers hear that nothing is
+            // coming only when the graph stops.
+            if orders.draining() {
+                self.end(mailbox);
+            }
             return;
-        }
-        let doubled = 1_u32.checked_shl(u32::try_from(self.restarts.len()).unwrap_or(31).min(31)).unwrap_or(1);
-        let pause = limits.backoff.saturating_mul(doubled).min(limits.backoff_max);
-        self.restarts.push_back(now);
+        };
+        warn!(node = name, instance = number, pause_ms = pause.as_millis(), why, "starts anew");
+        status.set(NodeState::Restarting, why);
+        self.restarts.push_back(Instant::now());
         self.instance.restarts.add(1);
-        self.instance.status.set(NodeState::Restarting, why);
-        warn!(
-            node = self.instance.name,
-            instance = self.instance.number,
-            pause_ms = pause.as_millis(),
-            why,
-            "starts anew"
-        );
         mailbox.notify_later(StartAgain, pause);
     }
 
-    fn fail(&mut self, why: &str, mailbox: &mut Context<Self>) {
-        error!(node = self.instance.name, instance = self.instance.number, why, "failed for good");
-        self.instance.status.set(NodeState::Failed, why);
-        // Edges stay open: what the node would have read waits, and readers know nothing is coming
-        // only when the graph stops.
-        if self.instance.orders.draining() {
-            self.end(mailbox);
-        }
+    fn stopped(&mut self, mailbox: &mut Context<Self>) {
+        info!(node = self.instance.name, instance = self.instance.number, "stopped");
+        self.instance.status.set(NodeState::Stopped, "");
+        self.end(mailbox);
     }
 
     /// Ends for good: closes what it fills, so that its readers can finish.
@@ -215,8 +252,8 @@ impl NodeActor {
         }
         self.instance.event_outputs.iter().for_each(|edge| edge.close());
         if self.head.try_send(Ended { index: self.index }).is_err() {
-            // The head looks at the states itself as well, on its own clock.
-            warn!(node = self.instance.name, "its end could not be told");
+            // Its mailbox has room for all of us.
+            error!(node = self.instance.name, "its end could not be told");
         }
         mailbox.stop();
     }
@@ -234,9 +271,10 @@ impl Handler<Start> for NodeActor {
     type Result = ();
 
     fn handle(&mut self, Start(worker): Start, mailbox: &mut Self::Context) {
-        let _ = self.instance.status.count_start();
-        info!(node = self.instance.name, instance = self.instance.number, "starts");
-        self.run(worker, mailbox);
+        let run = self.instance.status.count_start();
+        info!(node = self.instance.name, instance = self.instance.number, run, "starts");
+        self.instance.set_running();
+        self.run(Some(worker), mailbox);
     }
 }
 
@@ -244,11 +282,7 @@ impl Handler<StartAgain> for NodeActor {
     type Result = ();
 
     fn handle(&mut self, _: StartAgain, mailbox: &mut Self::Context) {
-        if self.instance.orders.stopped() {
-            self.end(mailbox);
-        } else {
-            self.build_and_run(mailbox);
-        }
+        self.run(None, mailbox);
     }
 }
 
@@ -261,23 +295,24 @@ impl Handler<WorkerEnded> for NodeActor {
         {
             error!(node = self.instance.name, "its thread broke after the worker had ended");
         }
-        match result {
+        let instance = &self.instance;
+        let early = !instance.orders.draining() && !instance.inputs_ended();
+        let cause = match result {
+            Ok(()) if early => NodeError::new("it ended before its inputs did"),
             Ok(()) | Err(NodeError::Stopped(_)) => {
-                info!(node = self.instance.name, instance = self.instance.number, "stopped");
-                self.instance.status.set(NodeState::Stopped, "");
-                self.end(mailbox);
+                instance.dropped.add(instance.take_in_hand());
+                self.stopped(mailbox);
+                return;
             }
-            Err(cause) => {
-                self.instance.lost.add(self.instance.status.in_hand());
-                self.instance.status.set_in_hand(0);
-                // What it took and did not settle may be done or not: whoever depends on it rebuilds.
-                for edge in self.instance.inputs.iter().filter(|edge| edge.settled() < edge.taken()) {
-                    edge.doubt(edge.taken());
-                    edge.settle(edge.taken());
-                }
-                self.restart_later(&chain(&cause), mailbox);
-            }
+            Err(cause) => cause,
+        };
+        instance.lost.add(instance.take_in_hand());
+        // What it took and did not settle may be done or not: whoever depends on it rebuilds.
+        for edge in instance.inputs.iter().filter(|edge| edge.settled() < edge.taken()) {
+            edge.doubt(edge.taken());
+            edge.settle(edge.taken());
         }
+        self.restart_later(&chain(&cause), mailbox);
     }
 }
 
@@ -299,10 +334,19 @@ impl Handler<Stop> for NodeActor {
 
     fn handle(&mut self, _: Stop, mailbox: &mut Self::Context) {
         self.instance.orders.stop();
-        if self.instance.status.state() == NodeState::Failed {
-            self.end(mailbox);
+        match (&self.thread, self.instance.status.state()) {
+            (_, NodeState::Failed) => self.end(mailbox),
+            // It waits for its next start, which does not come.
+            (None, _) => self.stopped(mailbox),
+            (Some(_), _) => {}
         }
     }
+}
+
+/// What `work` answers; a panic in it is a failure.
+fn caught<T>(work: impl FnOnce() -> Result<T, NodeError>) -> Result<T, NodeError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(NodeError::new(format!("panic: {}", panic_text(&*panic)))))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
@@ -323,4 +367,40 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_doubles_up_to_its_limit_and_the_budget_ends_it() {
+        let limits = RestartLimits {
+            restarts_max: 40,
+            window: Duration::from_secs(60),
+            backoff: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(1),
+        };
+        let pauses: Vec<_> = (0..6).map(|n| limits.pause(n).unwrap().as_millis()).collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000]);
+        assert_eq!(limits.pause(39), Some(limits.backoff_max));
+        assert_eq!(limits.pause(40), None);
+        assert_eq!(RestartLimits { restarts_max: 0, ..limits }.pause(0), None);
+    }
+
+    #[test]
+    fn a_panic_is_a_failure_with_its_text() {
+        let texts = [
+            caught::<()>(|| panic!("plain")).unwrap_err().to_string(),
+            caught::<()>(|| panic!("made of {}", 2)).unwrap_err().to_string(),
+            caught::<()>(|| std::panic::panic_any(7)).unwrap_err().to_string(),
+        ];
+        assert_eq!(texts, ["panic: plain", "panic: made of 2", "panic: without a text"]);
+    }
+
+    #[test]
+    fn a_chain_names_every_cause() {
+        let cause = std::io::Error::other("no space left");
+        assert_eq!(chain(&NodeError::caused("write the segment", cause)), "write the segment: no space left");
+    }
 }

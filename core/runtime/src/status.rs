@@ -3,9 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use node::meters::Reading;
+use node::event::EventEdge;
+use node::meters::{Label, Reading};
 use node::{Edge, Meters, NodeState, NodeStatus};
 use serde::{Deserialize, Serialize};
+
+/// Frames given up: on a full edge, when a node was stopped or started anew.
+pub(crate) const FRAMES_DROPPED: &str = "metergraph_frames_dropped_total";
+/// What the page says of them.
+pub(crate) const FRAMES_DROPPED_HELP: &str = "Frames given up, by the place where.";
 
 /// One node instance on the board.
 #[derive(Clone, Debug)]
@@ -29,10 +35,34 @@ pub struct Board {
     pub entries: Vec<Entry>,
     /// All data edges.
     pub edges: Vec<Arc<Edge>>,
+    /// All event edges.
+    pub event_edges: Vec<Arc<EventEdge>>,
     /// All meters.
     pub meters: Meters,
     /// When it was started.
     pub since: Instant,
+}
+
+/// One number of a running graph, as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Number {
+    /// Begins with `metergraph_`; counters end in `_total`.
+    pub name: &'static str,
+    /// For people.
+    pub help: &'static str,
+    /// Its labels.
+    pub labels: Vec<Label>,
+    /// Its value.
+    pub value: NumberValue,
+}
+
+/// The value of a [`Number`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumberValue {
+    /// A sum that only grows.
+    Counter(u64),
+    /// A value that goes up and down.
+    Gauge(i64),
 }
 
 /// The answer to `status`, also as JSON.
@@ -48,7 +78,7 @@ pub struct Status {
     pub nodes: Vec<NodeLine>,
     /// Every data edge.
     pub edges: Vec<EdgeLine>,
-    /// Every counter and gauge that is not 0.
+    /// Every number of the metrics page that is not 0.
     pub meters: Vec<MeterLine>,
 }
 
@@ -119,6 +149,34 @@ impl Board {
             .collect()
     }
 
+    /// Every number of the graph: the nodes' meters, and what the edges and states say.
+    #[must_use]
+    pub fn numbers(&self) -> Vec<Number> {
+        let meters = self.meters.all().into_iter().map(|meter| Number {
+            name: meter.name,
+            help: meter.help,
+            labels: meter.labels,
+            value: match meter.reading {
+                Reading::Counter(counter) => NumberValue::Counter(counter.get()),
+                Reading::Gauge(gauge) => NumberValue::Gauge(gauge.get()),
+            },
+        });
+        let edges = self.edges.iter().flat_map(|edge| edge_numbers(edge));
+        let event_edges = self.event_edges.iter().map(|edge| Number {
+            name: "metergraph_events_dropped_total",
+            help: "Events that found an edge full.",
+            labels: vec![("edge", edge.name().to_string())],
+            value: NumberValue::Counter(edge.dropped()),
+        });
+        let nodes = self.entries.iter().map(|entry| Number {
+            name: "metergraph_node_up",
+            help: "1 for a node that runs.",
+            labels: vec![("node", entry.name.clone()), ("instance", entry.instance.to_string())],
+            value: NumberValue::Gauge(i64::from(entry.status.state() == NodeState::Running)),
+        });
+        meters.chain(edges).chain(event_edges).chain(nodes).collect()
+    }
+
     /// The whole board as it stands.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -140,12 +198,12 @@ impl Board {
                 dropped,
             }
         };
-        let meter_line = |meter: node::meters::Meter| MeterLine {
-            name: meter.name.to_owned(),
-            labels: meter.labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
-            value: match meter.reading {
-                Reading::Counter(counter) => i64::try_from(counter.get()).unwrap_or(i64::MAX),
-                Reading::Gauge(gauge) => gauge.get(),
+        let meter_line = |number: Number| MeterLine {
+            name: number.name.to_owned(),
+            labels: number.labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            value: match number.value {
+                NumberValue::Counter(sum) => i64::try_from(sum).unwrap_or(i64::MAX),
+                NumberValue::Gauge(value) => value,
             },
         };
         Status {
@@ -154,9 +212,37 @@ impl Board {
             ready: self.not_ready().is_empty(),
             nodes: self.entries.iter().map(node_line).collect(),
             edges: self.edges.iter().map(edge_line).collect(),
-            meters: self.meters.all().into_iter().map(meter_line).filter(|line| line.value != 0).collect(),
+            meters: self.numbers().into_iter().map(meter_line).filter(|line| line.value != 0).collect(),
         }
     }
+}
+
+fn edge_numbers(edge: &Edge) -> [Number; 3] {
+    let name = edge.name();
+    let labels = vec![("edge", name.to_string())];
+    let (taken_in, _, dropped) = edge.frames();
+    let mut of_its_node = vec![("node", name.from.clone()), ("where", "edge".to_owned())];
+    of_its_node.extend(labels.iter().cloned());
+    [
+        Number {
+            name: "metergraph_edge_frames_total",
+            help: "Frames that an edge took.",
+            labels: labels.clone(),
+            value: NumberValue::Counter(taken_in),
+        },
+        Number {
+            name: FRAMES_DROPPED,
+            help: FRAMES_DROPPED_HELP,
+            labels: of_its_node,
+            value: NumberValue::Counter(dropped),
+        },
+        Number {
+            name: "metergraph_edge_waiting_batches",
+            help: "Batches that wait in an edge.",
+            labels,
+            value: NumberValue::Gauge(i64::try_from(edge.waiting()).unwrap_or(i64::MAX)),
+        },
+    ]
 }
 
 impl Status {
@@ -168,5 +254,81 @@ impl Status {
                 && label.is_none_or(|(key, value)| line.labels.iter().any(|(k, v)| k == key && v == value))
         };
         self.meters.iter().filter(matches).map(|line| line.value).sum()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use node::edge::EdgeName;
+    use node::event::EventSink;
+    use node::{Batch, Frame, Reason, Severity, Source, WhenFull};
+
+    /// A board with one node, an edge that dropped and an event edge that dropped.
+    pub(crate) fn board() -> Board {
+        let name = EdgeName {
+            from: "decrypt".into(),
+            port: "sealed".into(),
+            from_instance: 1,
+            to: "downlink".into(),
+            to_instance: 0,
+        };
+        let edge = Edge::new(name.clone(), 1, WhenFull::Drop);
+        for _ in 0..3 {
+            let mut batch = Batch::default();
+            assert!(batch.push(b"x", Frame::default()));
+            drop(edge.offer(batch));
+        }
+        let events = Arc::new(EventEdge::new(name, 1, WhenFull::Drop));
+        let mut sink = EventSink::new(vec![Arc::clone(&events)]);
+        for sid in 0..2 {
+            sink.report(Reason("x"), Severity::Info, Source::Association(sid), String::new);
+        }
+        let status = NodeStatus::default();
+        Board {
+            graph: "g".into(),
+            entries: vec![Entry { name: "decrypt".into(), kind: "decrypt".into(), instance: 1, status }],
+            edges: vec![Arc::new(edge)],
+            event_edges: vec![events],
+            meters: Meters::default(),
+            since: Instant::now(),
+        }
+    }
+
+    #[test]
+    fn what_keeps_a_graph_from_being_ready_or_alive_is_named() {
+        let board = board();
+        let status = &board.entries[0].status;
+        assert_eq!(board.not_ready(), ["decrypt[1]: built"]);
+        status.set(NodeState::Running, "");
+        assert!(board.not_ready().is_empty() && board.not_alive().is_empty());
+        status.set(NodeState::Stalled, "disk full");
+        assert_eq!(board.not_ready(), ["decrypt[1]: stalled disk full"]);
+        assert!(board.not_alive().is_empty());
+        status.set(NodeState::Failed, "panic: x");
+        assert_eq!(board.not_alive(), ["decrypt[1]: failed panic: x"]);
+    }
+
+    #[test]
+    fn drops_of_edges_are_part_of_the_sums() {
+        let board = board();
+        board
+            .meters
+            .counter(FRAMES_DROPPED, "", &[("node", "decrypt".into()), ("where", "stop".into())])
+            .add(5);
+        let status = board.status();
+        assert_eq!(status.sum(FRAMES_DROPPED, None), 7);
+        assert_eq!(status.sum(FRAMES_DROPPED, Some(("where", "edge"))), 2);
+        assert_eq!(status.sum("metergraph_events_dropped_total", None), 1);
+        let line = &status.edges[0];
+        assert_eq!((line.waiting, line.batches_max, line.frames, line.dropped), (1, 1, 1, 2));
+    }
+
+    #[test]
+    fn a_status_survives_json() {
+        let status = board().status();
+        let text = serde_json::to_string(&status).unwrap();
+        let again: Status = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&again).unwrap(), text);
     }
 }

@@ -93,11 +93,7 @@ impl Wiring {
                     } else {
                         let made = Arc::new(Edge::new(name, edge.batches_max, edge.when_full));
                         wiring.edges.push(Arc::clone(&made));
-                        wiring
-                            .ends
-                            .entry(source)
-                            .or_default()
-                            .add_output(&edge.port, Arc::clone(&made));
+                        wiring.ends.entry(source).or_default().add_output(&edge.port, Arc::clone(&made));
                         wiring.ends.entry(target).or_default().inputs.push(made);
                     }
                 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use transport_sdk::Readiness;
 use transport_sdk::abi::{io as kind, ready, status};
 
+use crate::bound::BoundAddresses;
 use crate::grants::{Grant, Grants};
 use crate::poller::{Poller, Told};
 use crate::socket;
@@ -78,17 +79,20 @@ pub struct Io {
     /// Listeners that wait until descriptors are free again, and when to look.
     paused: Vec<u32>,
     resume_at: u64,
-    bound: Vec<(String, SocketAddr)>,
+    earlier: BoundAddresses,
+    bound: BoundAddresses,
     notices: Vec<Notice>,
 }
 
 impl Io {
-    /// An empty table.
+    /// An empty table for at most `sockets_max` objects. Where a grant leaves the port open, that of
+    /// `earlier` is taken if it is free.
     #[must_use]
-    pub fn new(poller: Arc<Poller>, grants: Grants, sockets_max: usize) -> Self {
+    pub fn new(poller: Arc<Poller>, grants: Grants, earlier: BoundAddresses, sockets_max: usize) -> Self {
         Self {
             poller,
             grants,
+            earlier,
             sockets_max: sockets_max.min(SOCKETS_MAX),
             places: Vec::new(),
             free: Vec::new(),
@@ -96,14 +100,14 @@ impl Io {
             ready: VecDeque::new(),
             paused: Vec::new(),
             resume_at: 0,
-            bound: Vec::new(),
+            bound: BoundAddresses::default(),
             notices: Vec::new(),
         }
     }
 
     /// Where it listens, by grant.
     #[must_use]
-    pub fn bound(&self) -> &[(String, SocketAddr)] {
+    pub fn bound(&self) -> &BoundAddresses {
         &self.bound
     }
 
@@ -200,11 +204,15 @@ impl Io {
                         return Err(refuse(status::DENIED, format!("grant `{name}` is not to listen")));
                     }
                 };
-                let listener = socket::listen(at).map_err(|e| os_error(&format!("listen on {at}"), &e))?;
+                let earlier = self.earlier.get(&name).filter(|_| at.port() == 0);
+                let listener = earlier
+                    .and_then(|earlier| socket::listen(earlier).ok())
+                    .map_or_else(|| socket::listen(at), Ok)
+                    .map_err(|e| os_error(&format!("listen on {at}"), &e))?;
                 let local = listener.local_addr().map_err(|e| os_error(&format!("listen on {at}"), &e))?;
                 let id = self.insert(Socket::Listener(listener), None);
                 let id = id.map_err(|e| os_error(&format!("listen on {at}"), &e))?;
-                self.bound.push((name, local));
+                self.bound.0.insert(name, local);
                 Ok(id)
             }
             kind::TCP_CONNECT => {
@@ -237,7 +245,7 @@ impl Io {
     /// Takes a connection of a listener; answers its number or a status.
     ///
     /// # Errors
-    /// `MG_E_WOULD_BLOCK`, `MG_E_BUSY` at a limit (the listener then rests a while), `MG_E_IO`.
+    /// `MG_E_WOULD_BLOCK`; `MG_E_BUSY` where that cannot be now (the listener then rests a while).
     pub fn accept(&mut self, id: u32, now: u64) -> Result<u32, i32> {
         if self.open >= self.sockets_max {
             let detail = format!("all {} sockets are in use", self.sockets_max);
@@ -248,25 +256,26 @@ impl Io {
             let Socket::Listener(listener) = &object.socket else { return Err(status::ARGUMENT) };
             match listener.accept() {
                 Ok((stream, peer)) => {
-                    let prepared = socket::prepare(&stream)
-                        .and_then(|()| self.insert(Socket::Stream(stream), Some(peer)));
-                    match prepared {
-                        Ok(new) => return Ok(new),
-                        // The peer is gone already.
-                        Err(_) => continue,
+                    if socket::prepare(&stream).is_ok() {
+                        let added = self.insert(Socket::Stream(stream), Some(peer));
+                        return added.map_err(|e| self.pause(id, now, "accept-failed", e.to_string()));
                     }
+                    // The peer is gone already.
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     object.have &= !ready::READABLE;
                     return Err(status::WOULD_BLOCK);
                 }
-                Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
-                Err(e) => match e.raw_os_error() {
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                        return Err(self.pause(id, now, "descriptors-exhausted", e.to_string()));
-                    }
-                    _ => return Err(status::IO),
-                },
+                Err(e) if ended_before_accept(&e) => {}
+                Err(e) => {
+                    let reason = match e.raw_os_error() {
+                        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                            "descriptors-exhausted"
+                        }
+                        _ => "accept-failed",
+                    };
+                    return Err(self.pause(id, now, reason, e.to_string()));
+                }
             }
         }
         Err(status::WOULD_BLOCK)
@@ -357,6 +366,18 @@ impl Io {
         self.object(id)?.peer
     }
 
+    /// Closes all listeners: nobody is accepted any more.
+    pub fn close_listeners(&mut self) {
+        let places = self.places.iter().zip(0u32..);
+        let listeners: Vec<u32> = places
+            .filter(|((_, object), _)| {
+                object.as_ref().is_some_and(|object| matches!(object.socket, Socket::Listener(_)))
+            })
+            .map(|((turn, _), place)| (turn << PLACE_BITS) | place)
+            .collect();
+        listeners.into_iter().for_each(|id| self.close(id));
+    }
+
     /// Closes an object; what was written still goes out.
     pub fn close(&mut self, id: u32) {
         let Some((turn, place)) = self.places.get_mut((id & PLACE_MASK) as usize) else { return };
@@ -419,6 +440,29 @@ impl Io {
         self.open = self.open.saturating_add(1);
         Ok(id)
     }
+}
+
+/// Errors of connections that ended before they were accepted, and of the network under them (accept(2)).
+fn ended_before_accept(error: &io::Error) -> bool {
+    use libc::{
+        ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, EINTR, ENETDOWN, ENETUNREACH, ENONET, ENOPROTOOPT, EOPNOTSUPP,
+        EPROTO,
+    };
+    matches!(
+        error.raw_os_error(),
+        Some(
+            ECONNABORTED
+                | EHOSTDOWN
+                | EHOSTUNREACH
+                | EINTR
+                | ENETDOWN
+                | ENETUNREACH
+                | ENONET
+                | ENOPROTOOPT
+                | EOPNOTSUPP
+                | EPROTO
+        )
+    )
 }
 
 /// The contract's status for an error on a stream.

@@ -72,7 +72,8 @@ impl Poller {
     fn control(&self, fd: RawFd, key: u64, flags: i32) -> io::Result<()> {
         let mut event = libc::epoll_event { events: flags.cast_unsigned(), u64: key };
         // SAFETY: both descriptors are open and `event` lives for the call.
-        let code = unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) };
+        let code =
+            unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) };
         if code < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
@@ -94,8 +95,7 @@ impl Poller {
         let millis = i32::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
         let room = i32::try_from(events.0.len()).unwrap_or(i32::MAX);
         // SAFETY: there is room for `room` events.
-        let count =
-            unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), events.0.as_mut_ptr(), room, millis) };
+        let count = unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), events.0.as_mut_ptr(), room, millis) };
         // Who rang before this line is heard now; who rings later wakes the next wait.
         self.rung.swap(false, Ordering::AcqRel);
         let Ok(count) = usize::try_from(count) else {

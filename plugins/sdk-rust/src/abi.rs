@@ -30,6 +30,27 @@ pub mod status {
     pub const UNSUPPORTED: i32 = -11;
     pub const IO: i32 = -12;
     pub const INTERNAL: i32 = -13;
+
+    /// What a negative status means, in one or two words.
+    #[must_use]
+    pub fn word(code: i32) -> &'static str {
+        match code {
+            ARGUMENT => "bad argument",
+            CONFIG => "bad configuration",
+            DENIED => "not granted",
+            NOT_FOUND => "not found",
+            WOULD_BLOCK => "would block",
+            CLOSED => "closed",
+            TIMED_OUT => "timed out",
+            BUSY => "busy",
+            TOO_LARGE => "too large",
+            NO_MEMORY => "no memory",
+            UNSUPPORTED => "unsupported",
+            IO => "input or output failed",
+            INTERNAL => "internal fault",
+            _ => "unknown status",
+        }
+    }
 }
 
 /// `MG_F_*`, the bits of a frame
@@ -409,8 +430,7 @@ pub struct Plugin {
     pub open:
         Option<unsafe extern "C" fn(*const Open, *mut *mut Instance, *mut Limits, *mut Error) -> Status>,
     pub start: Option<unsafe extern "C" fn(*mut Instance, u64, *mut Error) -> Status>,
-    pub poll:
-        Option<unsafe extern "C" fn(*mut Instance, u64, *const Readiness, u32, *mut Step) -> Status>,
+    pub poll: Option<unsafe extern "C" fn(*mut Instance, u64, *const Readiness, u32, *mut Step) -> Status>,
     pub send: Option<unsafe extern "C" fn(*mut Instance, *const Batch) -> Status>,
     pub receive: Option<unsafe extern "C" fn(*mut Instance, *mut BatchOut) -> Status>,
     pub events: Option<unsafe extern "C" fn(*mut Instance, *mut Event, u32) -> Status>,

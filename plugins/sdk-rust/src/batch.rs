@@ -105,7 +105,11 @@ impl<'call> BatchOut<'call> {
         // SAFETY: there is room for them behind the `data_len` octets written, and `octets` is borrowed
         // from elsewhere, since the room is lent to us alone.
         unsafe {
-            std::ptr::copy_nonoverlapping(octets.as_ptr(), self.raw.data.add(self.raw.data_len), octets.len());
+            std::ptr::copy_nonoverlapping(
+                octets.as_ptr(),
+                self.raw.data.add(self.raw.data_len),
+                octets.len(),
+            );
         }
         self.raw.data_len = self.raw.data_len.saturating_add(octets.len());
         true

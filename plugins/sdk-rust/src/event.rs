@@ -256,12 +256,9 @@ impl Event {
                 at: from.at,
                 peer: text,
             }),
-            event::TX => Self::Tx {
-                tag: from.tag,
-                link: from.link,
-                end: TxEnd::from_number(from.state)?,
-                at: from.at,
-            },
+            event::TX => {
+                Self::Tx { tag: from.tag, link: from.link, end: TxEnd::from_number(from.state)?, at: from.at }
+            }
             event::NOTE => Self::Note {
                 reason: Reason::from_number(from.reason)?,
                 link: from.link,

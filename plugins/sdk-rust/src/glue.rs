@@ -247,7 +247,8 @@ unsafe extern "C" fn open_link<T: Transport>(
 ) -> Status {
     let work = |driver: &mut T, host: &Host<'_>| {
         // SAFETY: the text is lent for the call.
-        let address = unsafe { address.read(TEXT_MAX) }.ok_or_else(|| argument("the address is not UTF-8"))?;
+        let address =
+            unsafe { address.read(TEXT_MAX) }.ok_or_else(|| argument("the address is not UTF-8"))?;
         let opened = driver.open_link(host, address)?;
         // SAFETY: the host lends it writable or null.
         if let Some(link) = unsafe { link.as_mut() } {

@@ -96,6 +96,14 @@ impl<'call> Host<'call> {
         }
     }
 
+    /// Sets a gauge of the driver's own; names from a small closed set.
+    pub fn gauge_set(&self, name: &str, value: f64) {
+        if let Some(set) = self.raw.gauge_set {
+            // SAFETY: `ctx` belongs to this table; the text is lent for the call.
+            unsafe { set(self.raw.ctx, Str::lent(name), value) }
+        }
+    }
+
     /// Asks to be polled soon.
     pub fn wake(&self) {
         if let Some(wake) = self.raw.wake {
@@ -206,8 +214,8 @@ pub struct Waker(Arc<RwLock<Option<Lent>>>);
 #[derive(Clone, Copy, Debug)]
 struct Lent(*const abi::Host);
 
-// SAFETY: the contract allows `wake` and `log` from any thread until destroy returns, and `revoke` makes
-// destroy wait for calls under way.
+// SAFETY: the contract allows `wake`, `log`, `now` and `counter_add` from any thread until destroy returns,
+// and `revoke` makes destroy wait for calls under way.
 unsafe impl Send for Lent {}
 // SAFETY: as above; the pointer itself is only copied.
 unsafe impl Sync for Lent {}
@@ -238,6 +246,29 @@ impl Waker {
             if let Some(log) = host.log {
                 // SAFETY: as in `wake`; the text is lent for the call.
                 unsafe { log(host.ctx, level as u32, Str::lent(message)) }
+            }
+        });
+    }
+
+    /// Monotonic time, ns; 0 once the instance is destroyed.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        let mut time = 0;
+        self.with(|host| {
+            if let Some(now) = host.now {
+                // SAFETY: as in `wake`.
+                time = unsafe { now(host.ctx) };
+            }
+        });
+        time
+    }
+
+    /// Adds to a counter of the driver's own.
+    pub fn counter_add(&self, name: &str, by: u64) {
+        self.with(|host| {
+            if let Some(add) = host.counter_add {
+                // SAFETY: as in `wake`; the text is lent for the call.
+                unsafe { add(host.ctx, Str::lent(name), by) }
             }
         });
     }

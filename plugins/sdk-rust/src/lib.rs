@@ -3,13 +3,14 @@
 //! Implement [`Transport`], call [`export_transport!`] once in a crate of type `cdylib`, and the library
 //! exports the C contract of `plugins/sdk-c/metergraph_transport.h`. Panics are caught at every call: the
 //! instance then answers `MG_E_INTERNAL` for ever and the host opens a new one, so build with
-//! `panic = "unwind"`.
+//! `panic = "unwind"`. [`sim`] holds a host in memory for a driver's tests.
 
 pub mod abi;
 mod batch;
 mod event;
 pub mod glue;
 mod host;
+pub mod sim;
 mod transport;
 
 pub use abi::{Frame, Limits, Readiness, Stats, Step};

@@ -1,7 +1,7 @@
 //! Taking connections.
 
 use transport_sdk::abi::{ready, status};
-use transport_sdk::{Error, Host, IoKind, Level, Reason};
+use transport_sdk::{Error, Host, IoKind, Reason};
 
 use crate::driver::{Object, Tcp};
 use crate::links::Link;
@@ -47,10 +47,11 @@ impl Tcp {
                     let peer = host.io_peer_address(id).unwrap_or_else(|| "unknown".to_owned());
                     self.add_link(host, now, Link { io: id, up: true, peer, ..Link::default() });
                 }
-                // The host itself waits before it tells of the listener again.
+                // At a limit of its own the host says so itself, and waits before it tells of it again.
                 Err(status::WOULD_BLOCK | status::BUSY) => return,
                 Err(code) => {
-                    host.log(Level::Warn, &format!("a connection could not be taken: status {code}"));
+                    self.refuse(0, Reason::Io, 0, &format!("no more peers here: {}", status::word(code)));
+                    self.pause(host, place);
                     return;
                 }
             }

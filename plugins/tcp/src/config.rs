@@ -48,7 +48,8 @@ impl Config {
     /// One line that names the key.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = if text.trim().is_empty() { "{}" } else { text };
-        let value: Value = serde_json::from_str(text).map_err(|e| format!("the configuration is no JSON: {e}"))?;
+        let value: Value =
+            serde_json::from_str(text).map_err(|e| format!("the configuration is no JSON: {e}"))?;
         let Value::Object(map) = value else { return Err("the configuration is no table".into()) };
         let mut keys = Keys { map };
         let connect = keys.peers()?;

@@ -7,7 +7,7 @@ use crate::config::Peer;
 pub struct Dial {
     /// Whom, and by which grant.
     pub peer: Peer,
-    /// Tries since it was last up.
+    /// Tries since it last stood for long.
     tries: u32,
     /// Its deadline in the timers, 0 while a link is there.
     pub timer: u64,
@@ -19,8 +19,8 @@ impl Dial {
         Self { peer, tries: 0, timer: 0 }
     }
 
-    /// The link is up: the next pause is the shortest again.
-    pub fn is_up(&mut self) {
+    /// The link stood for long: the next pause is the shortest again.
+    pub fn has_stood(&mut self) {
         self.tries = 0;
     }
 
@@ -45,7 +45,7 @@ mod tests {
         for (pause, whole) in longest.iter().zip([10, 20, 40, 50, 50]) {
             assert!((whole / 2..=whole).contains(pause), "{pause} of {whole}");
         }
-        dial.is_up();
+        dial.has_stood();
         assert!(dial.pause(10, 50, u64::MAX) <= 10);
     }
 }

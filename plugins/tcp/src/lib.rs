@@ -9,8 +9,10 @@ pub mod config;
 mod dial;
 mod driver;
 mod framing;
+mod linking;
 mod links;
 mod receive;
+mod sending;
 mod timers;
 mod tx_queue;
 

@@ -1,5 +1,7 @@
 //! The links, by number.
 
+use transport_sdk::Reason;
+
 use crate::tx_queue::TxQueue;
 
 /// The low bits of a number are a place in the table, the rest tells its successive links apart.
@@ -29,6 +31,10 @@ pub struct Link {
     pub frame_deadline: u64,
     /// When the connection must be made. Host time, ns.
     pub connect_deadline: u64,
+    /// When it was made. Host time, ns.
+    pub up_at: u64,
+    /// Why it takes nothing more to send; it ends when what came before is read.
+    pub broken: Option<Reason>,
     /// When something last came or went. Host time, ns.
     pub active: u64,
     /// Its deadline in the timers, 0 for none.
@@ -47,9 +53,16 @@ pub struct Links {
     places: Vec<(u32, Option<Link>)>,
     free: Vec<u32>,
     len: usize,
+    first_turn: u32,
 }
 
 impl Links {
+    /// No links. `seed` is any number: it sets where the numbers begin, so that those of an instance
+    /// started anew hardly ever mean a link of the one before.
+    pub fn new(seed: u32) -> Self {
+        Self { first_turn: seed % TURN_MAX, ..Self::default() }
+    }
+
     /// Number of links.
     pub fn len(&self) -> usize {
         self.len
@@ -61,7 +74,7 @@ impl Links {
             Some(place) => place,
             None => {
                 let place = u32::try_from(self.places.len()).ok().filter(|place| *place <= PLACE_MASK)?;
-                self.places.push((0, None));
+                self.places.push((self.first_turn, None));
                 place
             }
         };
@@ -78,6 +91,11 @@ impl Links {
             Some((turn, link)) if *turn == number >> PLACE_BITS => link.as_mut(),
             _ => None,
         }
+    }
+
+    /// The link of this number, when frames can be sent on it.
+    pub fn sending(&mut self, number: u32) -> Option<&mut Link> {
+        self.get_mut(number).filter(|link| link.up && link.broken.is_none())
     }
 
     /// Takes the link of this number out; the number is void.
@@ -110,6 +128,13 @@ mod tests {
         assert_ne!(first, second);
         assert!(links.get_mut(first).is_none() && links.get_mut(second).is_some());
         assert_eq!((links.len(), links.numbers()), (1, vec![second]));
+    }
+
+    #[test]
+    fn where_numbers_begin_depends_on_the_seed() {
+        let first = |seed| Links::new(seed).insert(Link::default()).unwrap();
+        assert_ne!(first(5), first(6));
+        assert!([0, TURN_MAX - 1, TURN_MAX, u32::MAX].into_iter().all(|seed| first(seed) != 0));
     }
 
     #[test]

@@ -8,6 +8,8 @@ use crate::framing::{FramingError, frame_len};
 
 /// Octets asked for in one read.
 const READ_MAX: usize = 65_536;
+/// Links read in one call.
+const READS_MAX: usize = 256;
 /// With less room than this the batch is handed on first.
 const READ_MIN: usize = 4096;
 /// Memory that a link keeps for the beginning of a frame, octets.
@@ -62,7 +64,8 @@ impl Tcp {
     /// Fills `out` from the links that have something to read, in turn.
     pub(crate) fn read_links(&mut self, host: &Host<'_>, out: &mut BatchOut<'_>) {
         let now = host.now();
-        while let Some(&number) = self.to_read.front() {
+        for _ in 0..READS_MAX {
+            let Some(&number) = self.to_read.front() else { return };
             let Some(link) = self.links.get_mut(number) else {
                 self.to_read.pop_front();
                 continue;
@@ -83,6 +86,7 @@ impl Tcp {
         let begin = out.len();
         let held = link.rx.len();
         if !out.append(&link.rx) {
+            self.to_read.push_back(number);
             return;
         }
         link.rx.clear();
@@ -117,17 +121,20 @@ impl Tcp {
             self.end_link(host, number, reason, now);
             return;
         }
-        let unfinished = !link.rx.is_empty();
-        match read {
-            Ok(read) if cut.full || read >= asked => self.to_read.push_back(number),
-            Ok(_) | Err(status::WOULD_BLOCK) => {
+        let (io, unfinished, broken) = (link.io, !link.rx.is_empty(), link.broken);
+        match (read, broken) {
+            (Ok(read), _) if cut.full || read >= asked => self.to_read.push_back(number),
+            (Ok(_), Some(_)) => self.to_read.push_back(number),
+            (Ok(_) | Err(status::WOULD_BLOCK), None) => {
                 link.queued = false;
-                let io = link.io;
                 host.io_interest(io, ready::READABLE | if link.blocked { ready::WRITABLE } else { 0 });
                 self.arm(number);
             }
-            Err(status::CLOSED) if unfinished => self.end_link(host, number, Reason::ClosedMidFrame, now),
-            Err(code) => self.end_link(host, number, link_fault(code), now),
+            (Err(_), Some(reason)) => self.end_link(host, number, reason, now),
+            (Err(status::CLOSED), None) if unfinished => {
+                self.end_link(host, number, Reason::ClosedMidFrame, now);
+            }
+            (Err(code), None) => self.end_link(host, number, link_fault(code), now),
         }
     }
 }

@@ -73,9 +73,8 @@ impl TxQueue {
     /// Takes out frames whose time has passed and of which nothing is written, and gives each to `expired`.
     pub fn expire(&mut self, now: u64, mut expired: impl FnMut(Mark)) {
         let begun = self.begun;
-        let is_late = |place: usize, mark: &Mark| {
-            mark.expiry != 0 && mark.expiry < now && !(place == 0 && begun > 0)
-        };
+        let is_late =
+            |place: usize, mark: &Mark| mark.expiry != 0 && mark.expiry < now && !(place == 0 && begun > 0);
         if !self.marks.iter().enumerate().any(|(place, mark)| is_late(place, mark)) {
             return;
         }

@@ -1,0 +1,132 @@
+//! What a key store can refuse or fail at.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use seal::at_rest::AtRestError;
+
+use crate::device::ProfileId;
+use crate::shipment::Faults;
+
+/// A key store that cannot be made, opened, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A second `init`.
+    #[error("a key store already stands in {}", folder.display())]
+    Exists {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// There is no store.
+    #[error("no key store in {}; `metergraph keys init` makes one", folder.display())]
+    Missing {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Another process holds the store.
+    #[error("the key store in {} is in use by another process", folder.display())]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Others than the owner may read the key-encryption key.
+    #[error("the key-encryption key {} has mode {mode:03o}; only its owner may read it (600)", path.display())]
+    KekMode {
+        /// The key's file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The key file does not hold a key.
+    #[error("the key-encryption key {} does not have 32 octets", path.display())]
+    KekLength {
+        /// The key's file.
+        path: PathBuf,
+    },
+    /// The key-encryption key unwraps no partition's key.
+    #[error("the key-encryption key {} is not that of this key store", path.display())]
+    WrongKek {
+        /// The key's file.
+        path: PathBuf,
+    },
+    /// One partition's key does not unwrap.
+    #[error("the key of partition {partition} is missing or damaged")]
+    Dek {
+        /// The partition.
+        partition: u16,
+    },
+    /// A sealed block does not open, or holds what does not belong there.
+    #[error("block {block} of partition {partition} is damaged or out of its place")]
+    Block {
+        /// The partition.
+        partition: u16,
+        /// The block within it.
+        block: u8,
+    },
+    /// A profile is gone or is another text than its digest says.
+    #[error("the device profile {profile} is missing or damaged")]
+    Profile {
+        /// Its SHA-256.
+        profile: ProfileId,
+    },
+    /// One of the store's few plain values is gone or misformed.
+    #[error("the key store's value `{name}` is missing or damaged")]
+    Value {
+        /// Which.
+        name: &'static str,
+    },
+    /// Blocks are gone.
+    #[error("the key store holds {found} devices where it counts {counted}")]
+    Count {
+        /// Devices found.
+        found: u64,
+        /// Devices that its own count names.
+        counted: u64,
+    },
+    /// The file system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// sled refused.
+    #[error("sled in {}: {source}", folder.display())]
+    Sled {
+        /// The database's folder.
+        folder: PathBuf,
+        /// Why.
+        source: sled::Error,
+    },
+    /// sled gave up on damaged files by a panic.
+    #[error("sled in {} cannot read its files: they are damaged", folder.display())]
+    SledPanic {
+        /// The database's folder.
+        folder: PathBuf,
+    },
+    /// A record cannot be sealed.
+    #[error(transparent)]
+    Seal(#[from] AtRestError),
+    /// The system gives no random octets.
+    #[error("no random octets from the system: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+impl StoreError {
+    /// For `map_err`: an I/O error with its place.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+}
+
+/// An import that changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The shipment has bad rows.
+    #[error(transparent)]
+    Faults(#[from] Faults),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,277 @@
+//! What a shard knows of its associations, kept beside the journal so that a start reads only its end.
+//!
+//! A checkpoint holds no key: windows, counter floors, and the messages of classic devices. Each shard
+//! writes one under its own name, `windows-SHARD-of-SHARDS`. When the number of shards changes, a start
+//! reads those of the old number too, and they go once every shard has written its new one.
+//!
+//! ```text
+//! association   01  sid 4  epoch 2  highest 4  bits 8  floor 4    highest ffffffff: no window yet
+//! message       02  sid 4  key id 1  iv 4  invocation 4
+//! ```
+
+use journal::{Checkpoint, CheckpointWriter, JournalError, Position};
+use seal::association::Association;
+use seal::ids::{Epoch, Sid};
+use seal::window::View;
+
+use super::associations::Associations;
+use super::replay_cache::{Message, ReplayCache};
+use crate::clock::unix_s;
+use crate::journal::Log;
+use crate::record;
+
+const ASSOCIATION: u8 = 1;
+const MESSAGE: u8 = 2;
+const ASSOCIATION_OCTETS: usize = 23;
+const MESSAGE_OCTETS: usize = 14;
+const NO_WINDOW: u32 = u32::MAX;
+/// A chunk is written when it has so many octets.
+const CHUNK_OCTETS: usize = 64 << 10;
+/// The folder of checkpoints in that of the journal.
+const FOLDER: &str = "checkpoints";
+
+/// Names a shard among its siblings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardOf {
+    /// From 0.
+    pub shard: usize,
+    /// How many there are.
+    pub shards: usize,
+}
+
+impl ShardOf {
+    /// The checkpoint's name.
+    #[must_use]
+    pub fn name(self) -> String {
+        format!("windows-{}-of-{}", self.shard, self.shards)
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let (shard, shards) = name.strip_prefix("windows-")?.split_once("-of-")?;
+        let (shard, shards) = (shard.parse().ok()?, shards.parse().ok()?);
+        (shard < shards).then_some(Self { shard, shards })
+    }
+
+    fn covers(self, partition: u32) -> bool {
+        partition as usize % self.shards == self.shard
+    }
+}
+
+/// Writes the state of a shard; all its own records before `position` are in it.
+///
+/// # Errors
+/// [`JournalError`]; the checkpoint before still holds.
+pub fn write(
+    log: &Log,
+    own: ShardOf,
+    position: Position,
+    associations: &Associations,
+    cache: &ReplayCache,
+) -> Result<(), JournalError> {
+    let mut writer = CheckpointWriter::begin(log.files(), log.folder(), &own.name(), position)?;
+    let mut chunk = Vec::with_capacity(CHUNK_OCTETS + ASSOCIATION_OCTETS);
+    let mut put = |chunk: &mut Vec<u8>, least: usize| {
+        if chunk.len() > least {
+            writer.put(chunk)?;
+            chunk.clear();
+        }
+        Ok::<(), JournalError>(())
+    };
+    for association in associations.iter() {
+        let view = association.durable(association.epoch());
+        let floor = association.counter().floor();
+        if view.is_none() && floor == 0 {
+            continue;
+        }
+        let view = view.unwrap_or(View { highest: NO_WINDOW, bits: 0 });
+        chunk.push(ASSOCIATION);
+        chunk.extend_from_slice(&association.sid().0.to_be_bytes());
+        chunk.extend_from_slice(&association.epoch().0.to_be_bytes());
+        chunk.extend_from_slice(&view.highest.to_be_bytes());
+        chunk.extend_from_slice(&view.bits.to_be_bytes());
+        chunk.extend_from_slice(&floor.to_be_bytes());
+        put(&mut chunk, CHUNK_OCTETS)?;
+    }
+    for message in cache.iter() {
+        chunk.push(MESSAGE);
+        chunk.extend_from_slice(&message.sid.0.to_be_bytes());
+        chunk.push(message.key_id);
+        chunk.extend_from_slice(&message.iv.to_be_bytes());
+        chunk.extend_from_slice(&message.invocation.to_be_bytes());
+        put(&mut chunk, CHUNK_OCTETS)?;
+    }
+    put(&mut chunk, 0)?;
+    writer.finish()?;
+    log.mark(&own.name());
+    remove_old(log, own)
+}
+
+/// Removes the checkpoints of another number of shards, once every shard of this number has its own.
+fn remove_old(log: &Log, own: ShardOf) -> Result<(), JournalError> {
+    if !(0..own.shards).all(|shard| log.has_mark(&ShardOf { shard, ..own }.name())) {
+        return Ok(());
+    }
+    let folder = log.folder().join(FOLDER);
+    for name in list(log)?.iter().filter(|name| name.shards != own.shards) {
+        match log.files().remove(&folder.join(name.name())) {
+            Err(error) if !error.is_missing() => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn list(log: &Log) -> Result<Vec<ShardOf>, JournalError> {
+    match log.files().list(&log.folder().join(FOLDER)) {
+        Ok(names) => Ok(names.iter().filter_map(|name| ShardOf::parse(name)).collect()),
+        Err(error) if error.is_missing() => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Rebuilds the state of a shard from checkpoints and journal; nothing may be pending.
+///
+/// # Errors
+/// [`JournalError`] with the place that cannot be read.
+pub fn read(log: &Log, associations: &mut Associations, cache: &mut ReplayCache) -> Result<(), JournalError> {
+    let mut newest: Vec<Option<Position>> = vec![None; Sid::PARTITIONS as usize];
+    for name in list(log)? {
+        let Some(mut checkpoint) = Checkpoint::open(&*log.files(), log.folder(), &name.name())? else {
+            continue;
+        };
+        let position = checkpoint.position();
+        for (slot, partition) in newest.iter_mut().zip(0..) {
+            if name.covers(partition) {
+                *slot = (*slot).max(Some(position));
+            }
+        }
+        while let Some(chunk) = checkpoint.next()? {
+            take_in(chunk, associations, cache);
+        }
+    }
+    // A partition that no checkpoint covers needs the log from its beginning.
+    let own = newest.iter().zip(0..).filter(|(_, partition)| associations.owns(*partition));
+    let from = own.map(|(position, _)| position.unwrap_or(Position::START)).min();
+    replay(log, from.unwrap_or(Position::START), associations, cache)
+}
+
+/// Takes in a chunk. It is whole, or reading it has failed: an entry that does not fit ends it.
+fn take_in(mut chunk: &[u8], associations: &mut Associations, cache: &mut ReplayCache) {
+    loop {
+        chunk = match chunk.first() {
+            Some(&ASSOCIATION) => {
+                let Some((entry, rest)) = chunk.split_first_chunk() else { return };
+                restore(entry, associations);
+                rest
+            }
+            Some(&MESSAGE) => {
+                let Some((entry, rest)) = chunk.split_first_chunk() else { return };
+                remember(entry, associations, cache);
+                rest
+            }
+            _ => return,
+        };
+    }
+}
+
+fn restore(entry: &[u8; ASSOCIATION_OCTETS], associations: &mut Associations) {
+    let [_, s0, s1, s2, s3, e0, e1, h0, h1, h2, h3, bits @ .., f0, f1, f2, f3] = *entry;
+    let sid = Sid(u32::from_be_bytes([s0, s1, s2, s3]));
+    let epoch = Epoch(u16::from_be_bytes([e0, e1]));
+    let view = View { highest: u32::from_be_bytes([h0, h1, h2, h3]), bits: u64::from_be_bytes(bits) };
+    let Some(association) = owned(associations, sid) else { return };
+    association.restore_floor(epoch, u32::from_be_bytes([f0, f1, f2, f3]));
+    if association.durable(epoch).is_none() {
+        association.set_durable(epoch, view);
+        return;
+    }
+    // Two checkpoints know of it: of this number of shards and of another.
+    let seen = (0..u64::BITS).filter(|down| view.bits >> down & 1 == 1);
+    for seq in seen.filter_map(|down| view.highest.checked_sub(down)) {
+        association.restore(epoch, seq, unix_s());
+    }
+}
+
+fn remember(entry: &[u8; MESSAGE_OCTETS], associations: &Associations, cache: &mut ReplayCache) {
+    let [_, s0, s1, s2, s3, key_id, i0, i1, i2, i3, a0, a1, a2, a3] = *entry;
+    let sid = Sid(u32::from_be_bytes([s0, s1, s2, s3]));
+    let (iv, invocation) = (u32::from_be_bytes([i0, i1, i2, i3]), u32::from_be_bytes([a0, a1, a2, a3]));
+    let message = Message { sid, key_id, iv, invocation };
+    if associations.owns(sid.partition()) && !cache.contains(&message) {
+        cache.insert(message);
+    }
+}
+
+/// Takes in what the journal holds from a position on.
+fn replay(
+    log: &Log,
+    from: Position,
+    associations: &mut Associations,
+    cache: &mut ReplayCache,
+) -> Result<(), JournalError> {
+    let mut reader = log.reader(from);
+    while let Some(found) = reader.next()? {
+        match found.kind {
+            record::REPORT => {
+                let Some((report, _)) = record::Report::read(found.octets) else { continue };
+                if !associations.owns(report.sid.partition()) {
+                    continue;
+                }
+                if report.origin.is_classic() {
+                    let message = Message {
+                        sid: report.sid,
+                        key_id: report.epoch.low(),
+                        iv: report.iv,
+                        invocation: report.seq,
+                    };
+                    if !cache.contains(&message) {
+                        cache.insert(message);
+                    }
+                } else if let Some(association) = owned(associations, report.sid) {
+                    association.restore(report.epoch, report.seq, unix_s());
+                }
+            }
+            record::RESERVATION => {
+                let Some(reserved) = record::Reservation::read(found.octets) else { continue };
+                if let Some(association) = owned(associations, reserved.sid) {
+                    association.restore_floor(reserved.epoch, reserved.floor);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn owned(associations: &mut Associations, sid: Sid) -> Option<&mut Association> {
+    let place = associations.find(sid)?;
+    associations.get_mut(place).map(|entry| &mut entry.association)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back() {
+        let name = ShardOf { shard: 3, shards: 8 };
+        assert_eq!(ShardOf::parse(&name.name()), Some(name));
+        for other in ["windows-8-of-8", "windows--of-", "cursor", "windows-1"] {
+            assert_eq!(ShardOf::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn cut_chunks_are_no_panic() {
+        let mut associations = Associations::new(0, 1);
+        let mut cache = ReplayCache::default();
+        let mut chunk = vec![MESSAGE];
+        chunk.extend_from_slice(&[7; MESSAGE_OCTETS - 1]);
+        chunk.push(ASSOCIATION);
+        chunk.extend_from_slice(&[9; ASSOCIATION_OCTETS - 1]);
+        for end in 0..=chunk.len() {
+            take_in(&chunk[..end], &mut associations, &mut cache);
+        }
+        assert_eq!(cache.iter().count(), 1);
+    }
+}

@@ -1,0 +1,268 @@
+//! What the host gives a driver: the C functions over the I/O table, clock, log and numbers.
+//!
+//! Each checks what it is passed; none can panic, so that nothing unwinds into a plugin.
+
+use std::ffi::c_void;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use node::clock::monotonic_ns;
+use node::event::unix_ns;
+use transport_sdk::abi::{self, ABI_MINOR, Batch, BatchOut, Error, Status, Str, status};
+
+use crate::io::Io;
+use crate::notes::Notes;
+use crate::poller::Poller;
+
+/// Longest grant name, address or counter name that is read, octets.
+const TEXT_MAX: usize = 256;
+/// Longest log line; the rest is cut, octets.
+const LINE_MAX: usize = 1024;
+
+/// The table of one driver. A driver holds a pointer to it until `destroy` has returned.
+pub struct HostTable {
+    raw: abi::Host,
+    poller: Arc<Poller>,
+    io: Mutex<Io>,
+    notes: Notes,
+}
+
+// SAFETY: the only pointer in it is `raw.ctx`, to the table itself, which is used through `&HostTable` alone;
+// all that changes is behind locks or atomic.
+unsafe impl Send for HostTable {}
+// SAFETY: as above.
+unsafe impl Sync for HostTable {}
+
+impl std::fmt::Debug for HostTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HostTable(..)")
+    }
+}
+
+impl HostTable {
+    /// A table over these parts.
+    #[must_use]
+    pub fn new(poller: Arc<Poller>, io: Io, notes: Notes) -> Arc<Self> {
+        Arc::new_cyclic(|me: &Weak<Self>| Self {
+            raw: functions(me.as_ptr().cast_mut().cast()),
+            poller,
+            io: Mutex::new(io),
+            notes,
+        })
+    }
+
+    /// What a driver is given; valid as long as the table.
+    #[must_use]
+    pub fn raw(&self) -> *const abi::Host {
+        &raw const self.raw
+    }
+
+    /// The I/O table; not to be held while the driver is called.
+    pub fn io(&self) -> MutexGuard<'_, Io> {
+        self.io.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn functions(ctx: *mut c_void) -> abi::Host {
+    abi::Host {
+        size: size_of::<abi::Host>() as u32,
+        abi_minor: ABI_MINOR,
+        ctx,
+        log: Some(log),
+        now: Some(now),
+        wall: Some(wall),
+        random: Some(random),
+        counter_add: Some(counter_add),
+        gauge_set: Some(gauge_set),
+        wake: Some(wake),
+        io_open: Some(io_open),
+        io_accept: Some(io_accept),
+        io_read: Some(io_read),
+        io_write: Some(io_write),
+        io_send: Some(io_send),
+        io_recv: Some(io_recv),
+        io_peer: Some(io_peer),
+        io_peer_address: Some(io_peer_address),
+        io_control: Some(io_control),
+        io_interest: Some(io_interest),
+        io_close: Some(io_close),
+    }
+}
+
+/// The table behind a `ctx`.
+///
+/// # Safety
+/// `ctx` must be that of a living table.
+unsafe fn table<'a>(ctx: *mut c_void) -> &'a HostTable {
+    // SAFETY: as promised by the caller.
+    unsafe { &*ctx.cast::<HostTable>() }
+}
+
+/// As much of a text as `max` octets hold; what is no UTF-8 is replaced.
+///
+/// # Safety
+/// `text` must be null or point to its octets.
+unsafe fn lossy(text: Str, max: usize) -> String {
+    if text.ptr.is_null() || text.len == 0 {
+        return String::new();
+    }
+    // SAFETY: as promised by the caller; no more than its octets are read.
+    let octets = unsafe { std::slice::from_raw_parts(text.ptr, text.len.min(max)) };
+    String::from_utf8_lossy(octets).into_owned()
+}
+
+fn answer(result: Result<usize, Status>) -> Status {
+    result.map_or_else(|code| code, |count| Status::try_from(count).unwrap_or(Status::MAX))
+}
+
+unsafe extern "C" fn log(ctx: *mut c_void, level: u32, message: Str) {
+    // SAFETY: the driver passes the table's `ctx` and lends the text.
+    let (table, line) = unsafe { (table(ctx), lossy(message, LINE_MAX)) };
+    table.notes.log(level, &line);
+}
+
+unsafe extern "C" fn now(_: *mut c_void) -> u64 {
+    monotonic_ns()
+}
+
+unsafe extern "C" fn wall(_: *mut c_void) -> u64 {
+    unix_ns()
+}
+
+unsafe extern "C" fn random(_: *mut c_void, out: *mut u8, len: usize) {
+    if out.is_null() {
+        return;
+    }
+    // SAFETY: the driver lends `len` octets, which need not be initialised.
+    let out = unsafe { std::slice::from_raw_parts_mut(out.cast::<MaybeUninit<u8>>(), len) };
+    if getrandom::fill_uninit(out).is_err() {
+        // Not even the kernel has any: better the same octets than none.
+        out.fill(MaybeUninit::new(0));
+    }
+}
+
+unsafe extern "C" fn counter_add(ctx: *mut c_void, name: Str, by: u64) {
+    // SAFETY: the driver passes the table's `ctx` and lends the text.
+    let (table, name) = unsafe { (table(ctx), name.read(TEXT_MAX)) };
+    table.notes.count(name.unwrap_or_default(), by);
+}
+
+unsafe extern "C" fn gauge_set(ctx: *mut c_void, name: Str, value: f64) {
+    // SAFETY: the driver passes the table's `ctx` and lends the text.
+    let (table, name) = unsafe { (table(ctx), name.read(TEXT_MAX)) };
+    table.notes.set(name.unwrap_or_default(), value);
+}
+
+unsafe extern "C" fn wake(ctx: *mut c_void) {
+    // SAFETY: the driver passes the table's `ctx`.
+    unsafe { table(ctx) }.poller.ring();
+}
+
+unsafe extern "C" fn io_open(
+    ctx: *mut c_void,
+    kind: u32,
+    grant: Str,
+    address: Str,
+    id: *mut u32,
+    error: *mut Error,
+) -> Status {
+    // SAFETY: the driver passes the table's `ctx` and lends the texts.
+    let (table, grant, address) = unsafe { (table(ctx), grant.read(TEXT_MAX), address.read(TEXT_MAX)) };
+    let (Some(grant), Some(address), false) = (grant, address, id.is_null()) else {
+        return status::ARGUMENT;
+    };
+    match table.io().open(kind, grant, address) {
+        Ok(opened) => {
+            // SAFETY: not null; the driver lends it writable.
+            unsafe { id.write(opened) };
+            status::OK
+        }
+        Err(refused) => {
+            // SAFETY: the driver lends it writable or null.
+            if let Some(error) = unsafe { error.as_mut() } {
+                *error = Error::new(&refused.text, refused.os_error);
+            }
+            refused.status
+        }
+    }
+}
+
+unsafe extern "C" fn io_accept(ctx: *mut c_void, id: u32, new_id: *mut u32) -> Status {
+    if new_id.is_null() {
+        return status::ARGUMENT;
+    }
+    // SAFETY: the driver passes the table's `ctx`.
+    let accepted = unsafe { table(ctx) }.io().accept(id, monotonic_ns());
+    match accepted {
+        Ok(accepted) => {
+            // SAFETY: not null; the driver lends it writable.
+            unsafe { new_id.write(accepted) };
+            status::OK
+        }
+        Err(code) => code,
+    }
+}
+
+unsafe extern "C" fn io_read(ctx: *mut c_void, id: u32, buf: *mut u8, len: u32) -> Status {
+    if buf.is_null() {
+        return status::ARGUMENT;
+    }
+    // SAFETY: the driver passes the table's `ctx` and lends `len` writable octets.
+    answer(unsafe { table(ctx).io().read(id, buf, len as usize) })
+}
+
+unsafe extern "C" fn io_write(ctx: *mut c_void, id: u32, buf: *const u8, len: u32) -> Status {
+    if buf.is_null() || len == 0 {
+        return status::ARGUMENT;
+    }
+    // SAFETY: the driver passes the table's `ctx` and lends `len` octets.
+    let (table, octets) = unsafe { (table(ctx), std::slice::from_raw_parts(buf, len as usize)) };
+    answer(table.io().write(id, octets))
+}
+
+unsafe extern "C" fn io_send(_: *mut c_void, _: u32, _: *const Batch) -> Status {
+    status::UNSUPPORTED
+}
+
+unsafe extern "C" fn io_recv(_: *mut c_void, _: u32, _: *mut BatchOut) -> Status {
+    status::UNSUPPORTED
+}
+
+unsafe extern "C" fn io_peer(_: *mut c_void, _: u32, _: Str, _: *mut u32) -> Status {
+    status::UNSUPPORTED
+}
+
+unsafe extern "C" fn io_peer_address(ctx: *mut c_void, id: u32, peer: u32, out: *mut u8, cap: u32) -> Status {
+    if peer != 0 {
+        return status::NOT_FOUND;
+    }
+    // SAFETY: the driver passes the table's `ctx`.
+    let Some(address) = unsafe { table(ctx) }.io().peer(id) else { return status::NOT_FOUND };
+    let text = shown(address);
+    let count = text.len().min(cap as usize);
+    if !out.is_null() {
+        // SAFETY: the driver lends `cap` octets; `count` is at most that and at most the text's length.
+        unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), out, count) };
+    }
+    answer(Ok(text.len()))
+}
+
+/// An address as people write it: an IPv4 peer of an IPv6 socket is an IPv4 peer.
+fn shown(address: SocketAddr) -> String {
+    SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
+}
+
+unsafe extern "C" fn io_control(_: *mut c_void, _: u32, _: Str, _: u32) -> Status {
+    status::UNSUPPORTED
+}
+
+unsafe extern "C" fn io_interest(ctx: *mut c_void, id: u32, want: u32) {
+    // SAFETY: the driver passes the table's `ctx`.
+    unsafe { table(ctx) }.io().interest(id, want);
+}
+
+unsafe extern "C" fn io_close(ctx: *mut c_void, id: u32) {
+    // SAFETY: the driver passes the table's `ctx`.
+    unsafe { table(ctx) }.io().close(id);
+}

@@ -1,0 +1,230 @@
+//! Finds, checks and loads plugins.
+//!
+//! A library is opened with `RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE` and never closed: a thread of a plugin
+//! that outlives its code brings the process down. So a path stands for the file that was loaded from it
+//! first, until the process ends.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use transport_sdk::abi::{self, ABI_MAJOR, ABI_MINOR};
+
+use crate::elf;
+use crate::error::TransportError;
+
+/// Longest name and version of a plugin, octets.
+const NAME_MAX: usize = 64;
+/// Longest schema of a configuration, octets.
+const SCHEMA_MAX: usize = 1 << 20;
+/// Later majors of the contract, looked for to name the version of a plugin that speaks them.
+const LATER_MAJORS: std::ops::RangeInclusive<u32> = 1..=9;
+
+/// A SHA-256.
+pub type Sha256Digest = [u8; 32];
+
+/// A plugin in this process: its table is checked, its texts are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Plugin {
+    /// The functions.
+    pub(crate) table: &'static abi::Plugin,
+    /// Its name.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// JSON Schema of its configuration.
+    pub config_schema: &'static str,
+}
+
+/// What a plugin says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Description {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Version of the transport contract, `MAJOR.MINOR`.
+    pub contract: String,
+    /// SHA-256 of its file, 64 hex digits: what a graph pins.
+    pub sha256: String,
+    /// JSON Schema of its configuration.
+    pub config_schema: serde_json::Value,
+}
+
+/// Looks for a plugin's file: a name is looked for in the folders, in order; a path is taken as it is.
+///
+/// # Errors
+/// [`TransportError::NotFound`].
+pub fn find_plugin(plugin: &str, folders: &[PathBuf]) -> Result<PathBuf, TransportError> {
+    let candidates = if plugin.contains('/') {
+        vec![PathBuf::from(plugin)]
+    } else {
+        folders.iter().map(|folder| folder.join(plugin)).collect()
+    };
+    candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| {
+        let folders: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        TransportError::NotFound { plugin: plugin.to_owned(), folders: folders.join(", ") }
+    })
+}
+
+/// Loads a plugin and asks what it is, without opening an instance. The library's own start-up code runs:
+/// for a plugin that is not trusted, do it in a process of its own.
+///
+/// # Errors
+/// [`TransportError`], one line.
+pub fn describe(path: &Path) -> Result<Description, TransportError> {
+    let (plugin, digest) = load(path, None)?;
+    let malformed = |what: String| TransportError::Malformed { path: path.to_owned(), what };
+    let config_schema = serde_json::from_str(plugin.config_schema)
+        .map_err(|e| malformed(format!("the schema of its configuration is no JSON: {e}")))?;
+    Ok(Description {
+        name: plugin.name.to_owned(),
+        version: plugin.version.to_owned(),
+        contract: format!("{}.{}", plugin.table.abi_major, plugin.table.abi_minor),
+        sha256: hex(&digest),
+        config_schema,
+    })
+}
+
+/// Loads a plugin, once in the life of this process, whose file must have the digest `pinned` if there is
+/// one. Answers the digest that it has.
+///
+/// # Errors
+/// [`TransportError`], one line.
+pub fn load(path: &Path, pinned: Option<&Sha256Digest>) -> Result<(Plugin, Sha256Digest), TransportError> {
+    /// What each path stands for; no plugin where the library was refused after it was loaded.
+    static LOADED: Mutex<BTreeMap<PathBuf, (Sha256Digest, Option<Plugin>)>> = Mutex::new(BTreeMap::new());
+
+    let unreadable = |source| TransportError::Unreadable { path: path.to_owned(), source };
+    let real = path.canonicalize().map_err(unreadable)?;
+    let octets = std::fs::read(&real).map_err(unreadable)?;
+    let digest: Sha256Digest = Sha256::digest(&octets).into();
+    if let Some(pinned) = pinned.filter(|pinned| **pinned != digest) {
+        return Err(TransportError::Digest {
+            path: path.to_owned(),
+            pinned: hex(pinned),
+            found: hex(&digest),
+        });
+    }
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    match loaded.get(&real) {
+        // The dynamic linker would answer the old one again.
+        Some((known, _)) if *known != digest => {
+            return Err(TransportError::Changed { path: path.to_owned() });
+        }
+        Some((_, Some(plugin))) => return Ok((*plugin, digest)),
+        _ => {}
+    }
+    elf::check(&octets)
+        .map_err(|what| TransportError::NotALibrary { path: path.to_owned(), what: what.to_owned() })?;
+    let library = open(&real)?;
+    loaded.insert(real.clone(), (digest, None));
+    let plugin = enter(library, &real)?;
+    loaded.insert(real, (digest, Some(plugin)));
+    Ok((plugin, digest))
+}
+
+fn open(path: &Path) -> Result<Library, TransportError> {
+    // SAFETY: the start-up code of the library runs; the graph names the file, by digest where it is
+    // pinned, and a native plugin is trusted with this process.
+    let opened = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL | libc::RTLD_NODELETE) };
+    opened.map_err(|e| TransportError::NotALibrary {
+        path: path.to_owned(),
+        what: std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string),
+    })
+}
+
+/// Calls the entry function of a library and reads what it answers.
+fn enter(library: Library, path: &Path) -> Result<Plugin, TransportError> {
+    // SAFETY: a symbol of this name is a function of this type; that is the contract.
+    let entry = unsafe { library.get::<abi::Entry>(abi::ENTRY_SYMBOL.as_bytes()) }.map(|symbol| *symbol);
+    let Ok(entry) = entry else {
+        return Err(match later_major(&library) {
+            Some(major) => TransportError::Version { path: path.to_owned(), plugin: format!("{major}.x") },
+            None => TransportError::NoEntry { path: path.to_owned() },
+        });
+    };
+    // Never closed: what `entry` answers lives for ever.
+    std::mem::forget(library);
+    // SAFETY: the contract's entry function has no side effects and answers null or a table that lives
+    // for ever.
+    unsafe { read(entry(ABI_MINOR), path) }
+}
+
+/// The later major of the contract that a library speaks.
+fn later_major(library: &Library) -> Option<u32> {
+    let speaks = |major: &u32| {
+        let symbol = format!("mg_transport_entry_v{major}");
+        // SAFETY: only asked whether it is there, never called.
+        unsafe { library.get::<abi::Entry>(symbol.as_bytes()) }.is_ok()
+    };
+    LATER_MAJORS.into_iter().find(speaks)
+}
+
+/// Reads a plugin's table, its size and versions first.
+///
+/// # Safety
+/// `table` must be null, or point to a table of the contract that lives for ever and does not change.
+pub(crate) unsafe fn read(table: *const abi::Plugin, path: &Path) -> Result<Plugin, TransportError> {
+    let path = || path.to_owned();
+    let malformed = |what: &str| TransportError::Malformed { path: path(), what: what.to_owned() };
+    if table.is_null() {
+        return Err(TransportError::HostTooOld { path: path() });
+    }
+    if !table.is_aligned() {
+        return Err(malformed("its table is not aligned"));
+    }
+    // SAFETY: not null and aligned; every table of every version begins with these.
+    let [size, major, minor, min_host_minor] = unsafe { *table.cast::<[u32; 4]>() };
+    // Until the contract is frozen its minors differ in layout.
+    if (major, minor) != (ABI_MAJOR, ABI_MINOR) {
+        return Err(TransportError::Version { path: path(), plugin: format!("{major}.{minor}") });
+    }
+    if min_host_minor > ABI_MINOR {
+        return Err(TransportError::HostTooOld { path: path() });
+    }
+    let needed = size_of::<abi::Plugin>();
+    if (size as usize) < needed {
+        return Err(malformed(&format!("its table has {size} octets instead of {needed}")));
+    }
+    // SAFETY: it covers the whole struct, and it lives for ever.
+    let table = unsafe { &*table };
+    let functions = [
+        ("open", table.open.is_some()),
+        ("start", table.start.is_some()),
+        ("poll", table.poll.is_some()),
+        ("send", table.send.is_some()),
+        ("receive", table.receive.is_some()),
+        ("events", table.events.is_some()),
+        ("open_link", table.open_link.is_some()),
+        ("close_link", table.close_link.is_some()),
+        ("stats", table.stats.is_some()),
+        ("command", table.command.is_some()),
+        ("close", table.close.is_some()),
+        ("destroy", table.destroy.is_some()),
+    ];
+    if let Some((name, _)) = functions.into_iter().find(|(_, there)| !there) {
+        return Err(malformed(&format!("its `{name}` is NULL")));
+    }
+    let text = |text: abi::Str, what: &str, max: usize| {
+        // SAFETY: the texts of the table live as long as the library: for ever.
+        let read: Option<&'static str> = unsafe { text.read(max) };
+        read.filter(|text| !text.is_empty())
+            .ok_or_else(|| malformed(&format!("its {what} is no text of 1 to {max} octets")))
+    };
+    Ok(Plugin {
+        table,
+        name: text(table.name, "name", NAME_MAX)?,
+        version: text(table.version, "version", NAME_MAX)?,
+        config_schema: text(table.config_schema, "schema", SCHEMA_MAX)?,
+    })
+}
+
+/// As hex digits.
+#[must_use]
+pub fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
