@@ -82,8 +82,8 @@ pub fn compile(args: &GraphArgs) -> miette::Result<Plan> {
     let mut plan =
         compiled.plan.ok_or_else(|| miette!("{} has faults; nothing was started", args.graph.display()))?;
     let faults = file.resolve(&mut plan);
-    if !faults.is_empty() {
-        eprint!("{}", file.render(&faults));
+    eprint!("{}", file.render(&faults));
+    if faults.iter().any(graph::Diagnostic::is_error) {
         return Err(miette!("{} has faults; nothing was started", args.graph.display()));
     }
     Ok(plan)

@@ -197,7 +197,8 @@ mod tests {
 
     #[test]
     fn the_plugins_of_a_file_are_known_before_it_is_right() {
-        let text = "[transport.a]\nplugin = 'x.so'\n[transport.b]\nplugin = 7\n[transport.c]\nplugin = 'x.so'\n";
+        let text =
+            "[transport.a]\nplugin = 'x.so'\n[transport.b]\nplugin = 7\n[transport.c]\nplugin = 'x.so'\n";
         assert_eq!(plugins_named(text), BTreeSet::from(["x.so".to_owned()]));
         assert_eq!(plugins_named("[transport"), BTreeSet::new());
     }

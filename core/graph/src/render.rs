@@ -51,7 +51,7 @@ fn count(file_name: &str, diagnostics: &[Diagnostic]) -> String {
 
 /// One JSON object a line for each diagnostic, with the keys `code severity message help file line
 /// column end_line end_column labels`. Lines and columns count from 1, columns in characters; an end is
-/// the first place after. `labels` holds the further places, each with `text` and the same numbers.
+/// the first place after. `labels` holds every place, the first one included, each with its `text`.
 #[must_use]
 pub fn json(file_name: &str, source: &str, diagnostics: &[Diagnostic]) -> String {
     let mut lines = String::new();

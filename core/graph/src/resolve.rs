@@ -59,7 +59,11 @@ pub fn resolve(
             let place =
                 [first].into_iter().chain(mine.clone()).find(|value| value.path.first() == key.as_ref());
             let span = place.map_or(&node.span, |value| &value.span).clone();
-            checker.push(problem(&format!("node `{}`", node.name), found, span));
+            let diagnostic = problem(&format!("node `{}`", node.name), found, span);
+            checker.push(match place.map(|value| &value.origin) {
+                Some(origin @ Origin::Secret(_)) => hidden(diagnostic, &node.name, origin),
+                _ => diagnostic,
+            });
         }
     }
     for value in &open {
@@ -68,6 +72,12 @@ pub fn resolve(
         }
     }
     checker.diagnostics
+}
+
+/// What a kind says of a secret may repeat it.
+fn hidden(diagnostic: Diagnostic, node: &str, origin: &Origin) -> Diagnostic {
+    let message = format!("node `{node}` cannot use a secret");
+    Diagnostic { message, help: None, ..diagnostic }.label(gives(origin))
 }
 
 /// The fault of a grant that came from elsewhere. It does not say why: that would show what was read.
@@ -86,8 +96,8 @@ fn granted(plan: &Plan, value: &Unresolved, plugins: &dyn PluginSchemas) -> Opti
 
 fn gives(origin: &Origin) -> String {
     match origin {
-        Origin::Env(variable) => format!("what the environment variable `{variable}` gives is not"),
-        Origin::Secret(file) => format!("what `{file}` gives is not"),
+        Origin::Env(variable) => format!("what the environment variable `{variable}` gives does not fit"),
+        Origin::Secret(file) => format!("what `{file}` gives does not fit"),
     }
 }
 
@@ -283,6 +293,7 @@ mod tests {
             ("\"0.0.0.0:1153\"", "{ secret = \"bad\" }", "graph::bad_grant"),
             ("= 900", "= { secret = \"open\" }", "graph::secret_exposed"),
             ("[\"journal\"]", "[\"journal\"]\nclose_s = { env = \"GOOD\" }", "node::restless"),
+            ("[\"journal\"]", "[\"journal\"]\npath = { secret = \"bad\" }", "node::restless"),
         ] {
             let value = match code {
                 "graph::out_of_range" => "0",

@@ -12,7 +12,8 @@ const ELSEWHERE: &str = "#/$defs/elsewhere";
 #[must_use]
 pub fn schema(registry: &Registry) -> Json {
     let kinds: Vec<Json> = registry.kinds().map(|kind| node_schema(&kind.spec())).collect();
-    let name = json!({ "pattern": "^[a-z][a-z0-9_-]{0,62}$" });
+    const NAME: &str = "^[a-z][a-z0-9_-]{0,62}$";
+    let name = json!({ "pattern": NAME });
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Metergraph graph file",
@@ -21,7 +22,7 @@ pub fn schema(registry: &Registry) -> Json {
         "required": ["graph", "name", "node"],
         "properties": {
             "graph": { "const": FORMAT, "description": "The format of the file." },
-            "name": { "type": "string", "description": "The graph's name in logs and drawings." },
+            "name": { "type": "string", "pattern": NAME, "description": "The graph's name in logs and drawings." },
             "http": section(&http_fields(), true),
             "runtime": section(&runtime_fields(), false),
             "transport": {

@@ -38,9 +38,10 @@ pub(crate) fn read(item: &Item, field_type: &FieldType) -> Option<Result<Origin,
     };
     match entry.key.as_str() {
         _ if text.is_empty() => wrong("empty", format!("`{}` is empty", entry.key)),
-        "env" if !is_name(text) => {
-            wrong("no name", "`env` takes the name of an environment variable: letters, digits, `_`".into())
-        }
+        "env" if !is_name(text) => wrong(
+            "not a name",
+            "`env` takes the name of an environment variable: letters, digits, `_`".into(),
+        ),
         "env" => Some(Ok(Origin::Env(text.clone()))),
         _ => Some(Ok(Origin::Secret(text.clone()))),
     }

@@ -17,15 +17,18 @@ impl NodeKind for Fake {
     }
 
     fn check(&self, config: &Config) -> Vec<Problem> {
-        let fast = config.integer("close_s") == 1;
-        let problem = Problem {
+        let restless = |field, message: String| Problem {
             code: "node::restless",
-            field: Some("close_s"),
-            message: "closes a file every second".into(),
+            field: Some(field),
+            message,
             help: Some("10 is often enough".into()),
             warning: true,
         };
-        if fast { vec![problem] } else { vec![] }
+        match (config.integer("close_s"), config.text("path")) {
+            (1, _) => vec![restless("close_s", "closes a file every second".into())],
+            (_, path @ "hunter2") => vec![restless("path", format!("closes `{path}` every second"))],
+            _ => vec![],
+        }
     }
 
     fn build(&self, _: &Config, env: &Env) -> Result<Box<dyn Worker>, BuildError> {

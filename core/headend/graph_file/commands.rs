@@ -36,7 +36,8 @@ pub fn draw(args: &GraphArgs, drawing: Drawing) -> miette::Result<ExitCode> {
     let file = GraphFile::read(&args.graph)?;
     let compiled = file.compile(args);
     eprint!("{}", file.render(&compiled.diagnostics));
-    let plan = compiled.plan.ok_or_else(|| miette!("{} has faults; it was not drawn", args.graph.display()))?;
+    let plan =
+        compiled.plan.ok_or_else(|| miette!("{} has faults; it was not drawn", args.graph.display()))?;
     match drawing {
         Drawing::Mermaid => print!("{}", graph::draw::mermaid(&plan)),
         Drawing::Dot => print!("{}", graph::draw::dot(&plan)),

@@ -33,7 +33,8 @@ impl Plugins {
             Ok(path) => ask(&path).unwrap_or_else(Described::Unusable),
             Err(_) if name.contains('/') => Described::NotFound(format!("`{name}` itself: it is a path")),
             Err(_) => {
-                let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+                let folders: Vec<String> =
+                    folders.iter().map(|folder| folder.display().to_string()).collect();
                 Described::NotFound(folders.join(", "))
             }
         };
@@ -61,9 +62,10 @@ impl PluginSchemas for Plugins {
 /// file is no plugin that can be used.
 #[must_use]
 pub fn describe(file: &Path) -> ExitCode {
-    match transport::describe(file).map_err(|error| error.to_string()).and_then(|plugin| {
-        serde_json::to_value(plugin).map_err(|error| error.to_string())
-    }) {
+    match transport::describe(file)
+        .map_err(|error| error.to_string())
+        .and_then(|plugin| serde_json::to_value(plugin).map_err(|error| error.to_string()))
+    {
         Ok(answer) => {
             println!("{answer:#}");
             ExitCode::SUCCESS
@@ -77,7 +79,7 @@ pub fn describe(file: &Path) -> ExitCode {
 
 fn ask(path: &Path) -> Result<Described, String> {
     let answer = match own_program() {
-        Some(program) => ask_child(&program, path)?,
+        Some(program) => ask_child(&program, path, LIMIT)?,
         // Another program that embeds the library answers for itself.
         None => {
             let plugin = transport::describe(path).map_err(|error| error.to_string())?;
@@ -99,7 +101,7 @@ fn own_program() -> Option<PathBuf> {
     (program.file_stem()? == "metergraph").then_some(program)
 }
 
-fn ask_child(program: &Path, path: &Path) -> Result<Json, String> {
+fn ask_child(program: &Path, path: &Path, limit: Duration) -> Result<Json, String> {
     let child = Command::new(program)
         .args(["plugin", "describe"])
         .arg(path)
@@ -108,7 +110,7 @@ fn ask_child(program: &Path, path: &Path) -> Result<Json, String> {
         .stderr(Stdio::null())
         .spawn();
     let mut child = child.map_err(|error| format!("no process could be started to ask it: {error}"))?;
-    let answer = answer(&mut child);
+    let answer = answer(&mut child, limit);
     // A child that has ended needs neither; its end is looked at here, so that none is left behind.
     drop(child.kill());
     let ended = child.wait();
@@ -120,16 +122,16 @@ fn ask_child(program: &Path, path: &Path) -> Result<Json, String> {
 }
 
 /// All that the child says within the limit.
-fn answer(child: &mut Child) -> Result<Vec<u8>, String> {
+fn answer(child: &mut Child, limit: Duration) -> Result<Vec<u8>, String> {
     let mut stdout = child.stdout.take().ok_or("its answer cannot be read")?.take(ANSWER_MAX);
     let reader = std::thread::spawn(move || {
         let mut answer = Vec::new();
         stdout.read_to_end(&mut answer).map(|_| answer)
     });
-    let until = Instant::now() + LIMIT;
+    let until = Instant::now() + limit;
     while !reader.is_finished() {
         if Instant::now() >= until {
-            return Err(format!("it does not say what it is within {} s", LIMIT.as_secs()));
+            return Err(format!("it does not say what it is within {} s", limit.as_secs()));
         }
         std::thread::sleep(LOOK);
     }
@@ -170,12 +172,12 @@ mod tests {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
             path
         };
-        let plugin = Path::new("x.so");
-        assert_eq!(ask_child(&program("echo '{\"error\": \"no\"}'; exit 1"), plugin).unwrap()["error"], "no");
-        assert!(ask_child(&program("kill -SEGV $$"), plugin).is_err_and(|why| why.contains("ends the process")));
-        assert!(ask_child(&program("echo hello"), plugin).is_err_and(|why| why.contains("no JSON")));
-        assert!(ask_child(&program("exec sleep 60"), plugin).is_err_and(|why| why.contains("within 10 s")));
-        assert!(ask_child(Path::new("/nowhere"), plugin).is_err_and(|why| why.contains("no process")));
+        let ask = |program: &Path| ask_child(program, Path::new("x.so"), Duration::from_secs(1));
+        assert_eq!(ask(&program("echo '{\"error\": \"no\"}'; exit 1")).unwrap()["error"], "no");
+        assert!(ask(&program("kill -SEGV $$")).is_err_and(|why| why.contains("ends the process")));
+        assert!(ask(&program("echo hello")).is_err_and(|why| why.contains("no JSON")));
+        assert!(ask(&program("exec sleep 60")).is_err_and(|why| why.contains("within 1 s")));
+        assert!(ask(Path::new("/nowhere")).is_err_and(|why| why.contains("no process")));
     }
 
     #[test]

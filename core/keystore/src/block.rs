@@ -173,10 +173,9 @@ mod tests {
     fn a_block_opens_in_its_place_only() {
         let (place, value) = block();
         assert_eq!(open(place, &value).unwrap(), rows().map(|row| row.sid));
-        for other in [
-            Place { partition: place.partition ^ 1, ..place },
-            Place { block: place.block ^ 1, ..place },
-        ] {
+        for other in
+            [Place { partition: place.partition ^ 1, ..place }, Place { block: place.block ^ 1, ..place }]
+        {
             assert!(matches!(open(other, &value), Err(StoreError::Block { .. })));
         }
     }
@@ -188,8 +187,11 @@ mod tests {
             let mut value = value.clone();
             value[bit / 8] ^= 1 << (bit % 8);
             let error = open(place, &value).unwrap_err();
-            assert!(matches!(error, StoreError::Block { partition, block }
-                if (partition, block) == (place.partition, place.block)), "{error}");
+            assert!(
+                matches!(error, StoreError::Block { partition, block }
+                if (partition, block) == (place.partition, place.block)),
+                "{error}"
+            );
         }
     }
 

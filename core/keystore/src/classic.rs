@@ -10,9 +10,10 @@ impl ClassicKeys {
     /// Takes keys in the order given; `None` when there are none or too many, or when two have one id.
     #[must_use]
     pub fn new(keys: Vec<(u8, Key128)>) -> Option<Self> {
-        let twice = keys.iter().enumerate().any(|(index, (id, _))| {
-            keys.iter().take(index).any(|(earlier, _)| earlier == id)
-        });
+        let twice = keys
+            .iter()
+            .enumerate()
+            .any(|(index, (id, _))| keys.iter().take(index).any(|(earlier, _)| earlier == id));
         let count = (1..=crate::shipment::CLASSIC_KEYS_MAX).contains(&keys.len());
         (count && !twice).then_some(Self(keys))
     }

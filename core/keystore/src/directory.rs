@@ -81,7 +81,8 @@ impl Store {
         let places: HashMap<ProfileId, u32> =
             directory.profiles.iter().zip(0..).map(|((id, _), place)| (*id, place)).collect();
         let found = self.each_record(&|_| true, &mut |place, record| {
-            let profile = places.get(&record.profile).ok_or(StoreError::Profile { profile: record.profile })?;
+            let profile =
+                places.get(&record.profile).ok_or(StoreError::Profile { profile: record.profile })?;
             directory.add(place, &record, *profile).ok_or_else(|| place.damaged())
         })?;
         if found != directory.devices {

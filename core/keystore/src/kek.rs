@@ -71,7 +71,8 @@ impl Deks {
     pub(crate) fn read(kek: Kek, store: &dyn KeyStore) -> Result<Self, StoreError> {
         let mut wrapped: Vec<Option<[u8; WRAPPED_LEN]>> = vec![None; usize::from(partitions())];
         store.read(&[Table::Dek.key(&[])], &mut |key, value| {
-            let partition = Table::Dek.rest(key).and_then(|rest| rest.try_into().ok()).map(u16::from_be_bytes);
+            let partition =
+                Table::Dek.rest(key).and_then(|rest| rest.try_into().ok()).map(u16::from_be_bytes);
             let place = partition.and_then(|partition| wrapped.get_mut(usize::from(partition)));
             *place.ok_or(StoreError::Value { name: "deks" })? = value.try_into().ok();
             Ok(())

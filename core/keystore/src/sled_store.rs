@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -80,6 +81,31 @@ impl SledStore {
         Ok(())
     }
 
+    /// Writes database `next`: the entries, and those of database `number` that they do not replace.
+    fn write(&self, number: u64, next: u64, entries: &mut EntrySource<'_>) -> Result<(), StoreError> {
+        let folder = self.database(next);
+        let database = Database::open(folder.clone())?;
+        let before = if number == 0 { None } else { Some(self.live()?) };
+        for entry in entries {
+            let (key, value) = entry?;
+            database.put(&key, &value)?;
+        }
+        if let Some(before) = before {
+            before.scan(&[], &mut |key, value| {
+                if database.has(key)? { Ok(()) } else { database.put(key, value) }
+            })?;
+        }
+        database.close()?;
+        // Read back before it counts. sled puts off some of its work until a database is opened and read,
+        // and writes then; so that this is not left to the readers of a live one, twice.
+        for _ in 0..2 {
+            let database = Database::open(folder.clone())?;
+            database.scan(&[], &mut |_, _| Ok(()))?;
+            database.close()?;
+        }
+        sync_tree(&folder)
+    }
+
     /// Makes database `number` the live one: the moment of a commit.
     fn publish(&self, number: u64) -> Result<(), StoreError> {
         let new = self.folder.join("current.new");
@@ -104,28 +130,10 @@ impl KeyStore for SledStore {
         let number = self.current()?;
         self.sweep(number)?;
         let next = number.saturating_add(1);
-        let database = Database::open(self.database(next))?;
-        let before = if number == 0 { None } else { Some(self.live()?) };
-        for entry in entries {
-            let (key, value) = entry?;
-            database.put(&key, &value)?;
-        }
-        if let Some(before) = before {
-            before.scan(&[], &mut |key, value| {
-                if database.has(key)? { Ok(()) } else { database.put(key, value) }
-            })?;
-        }
-        database.close()?;
-        // Read back before it counts. sled puts off some of its work until a database is opened and read,
-        // and writes then; so that this is not left to the readers of a live one, twice.
-        for _ in 0..2 {
-            let database = Database::open(self.database(next))?;
-            database.scan(&[], &mut |_, _| Ok(()))?;
-            database.close()?;
-        }
-        sync_tree(&self.database(next))?;
-        self.publish(next)?;
-        self.sweep(next)
+        let written = self.write(number, next, entries).and_then(|()| self.publish(next));
+        // The old database goes, or the new one that came to nothing.
+        self.sweep(self.current()?)?;
+        written
     }
 }
 
@@ -133,6 +141,7 @@ impl KeyStore for SledStore {
 struct Database {
     folder: PathBuf,
     db: sled::Db,
+    failed: AtomicBool,
 }
 
 impl Database {
@@ -146,11 +155,14 @@ impl Database {
                 .cache_capacity(CACHE_OCTETS)
                 .flush_every_ms(None);
             match guard(&folder, || config.open()) {
-                Err(StoreError::Sled { source: sled::Error::Io(_), .. }) if Instant::now() < until => {
+                // What sled says of a lock that is held.
+                Err(StoreError::Sled { source: sled::Error::Io(error), .. })
+                    if error.kind() == io::ErrorKind::Other && Instant::now() < until =>
+                {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Err(error) => return Err(error),
-                Ok(db) => return Ok(Self { folder, db }),
+                Ok(db) => return Ok(Self { folder, db, failed: AtomicBool::new(false) }),
             }
         }
     }
@@ -160,7 +172,7 @@ impl Database {
     }
 
     fn put(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        guard(&self.folder, || self.db.insert(key, value).map(drop))
+        self.write(|| self.db.insert(key, value).map(drop))
     }
 
     fn scan(&self, prefix: &[u8], sink: &mut EntrySink<'_>) -> Result<(), StoreError> {
@@ -172,7 +184,22 @@ impl Database {
     }
 
     fn close(self) -> Result<(), StoreError> {
-        guard(&self.folder, || self.db.flush().map(drop))
+        self.write(|| self.db.flush().map(drop))
+    }
+
+    fn write(&self, call: impl FnOnce() -> sled::Result<()>) -> Result<(), StoreError> {
+        let result = guard(&self.folder, call);
+        self.failed.fetch_or(result.is_err(), Ordering::Relaxed);
+        result
+    }
+}
+
+impl Drop for Database {
+    /// To drop a database that could not be written would have sled wait for ever for the write that failed.
+    fn drop(&mut self) {
+        if self.failed.load(Ordering::Relaxed) {
+            std::mem::forget(self.db.clone());
+        }
     }
 }
 

@@ -58,7 +58,8 @@ impl Store {
         if new.exists() {
             fs::remove_dir_all(&new).map_err(StoreError::io(&new))?;
         }
-        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent =
+            folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(StoreError::io(parent))?;
         DirBuilder::new().mode(0o700).create(&new).map_err(StoreError::io(&new))?;
         let kek = Kek::create(&new.join(KEK))?;

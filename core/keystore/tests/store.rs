@@ -1,5 +1,8 @@
 //! A key store from its making to the loading of a shard: what it takes, keeps, refuses and survives.
 
+// clippy.toml's leave for tests reaches only the test functions themselves, not what helps them.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
@@ -231,7 +234,7 @@ fn refusals(rows: &str, test_keys: bool) -> Vec<(u64, Option<Column>, Reason)> {
     );
     import_text(&folder, &shipment_text(&held)).unwrap();
     let mut store = Store::open(&folder).unwrap();
-    let error = store.import(&shipment(rows), &profiles, test_keys).err().expect("a refusal");
+    let error = store.import(&shipment(rows), &profiles, test_keys).expect_err("a refusal");
     assert!(!error.to_string().contains(&PRK[..8]) && !error.to_string().contains(&KEY[..8]));
     // Nothing has changed, and the store goes on.
     assert_eq!(store.devices().unwrap(), 2);
@@ -355,7 +358,8 @@ fn a_changed_block_is_refused_by_its_place() {
         db.insert(block_key(77, 0), value).unwrap();
     });
     let store = Store::open(&folder).unwrap();
-    let refused = |error: &StoreError| error.to_string() == "block 0 of partition 77 is damaged or out of its place";
+    let refused =
+        |error: &StoreError| error.to_string() == "block 0 of partition 77 is damaged or out of its place";
     assert!(refused(&store.directory().err().unwrap()));
     let vault = store.into_vault();
     assert!(refused(&vault.load(&|_| true, &mut |_| {}).unwrap_err()));
@@ -439,7 +443,9 @@ fn no_file_holds_a_key_in_clear() {
     let mut files = Vec::new();
     raw_files(&folder, &mut files);
     assert!(files.len() > 3);
-    let found = |octets: &[u8]| octets.windows(8).any(|eight| needles.binary_search(&eight.try_into().unwrap()).is_ok());
+    let found = |octets: &[u8]| {
+        octets.windows(8).any(|eight| needles.binary_search(&eight.try_into().unwrap()).is_ok())
+    };
     assert!(found(&keys[0]));
     for (path, octets) in &files {
         assert!(!found(octets), "{}", path.display());
@@ -449,7 +455,8 @@ fn no_file_holds_a_key_in_clear() {
     }
     // Nor does any but its own file hold the key-encryption key.
     let kek = fs::read(folder.join("kek")).unwrap();
-    let holders: Vec<_> = files.iter().filter(|(_, octets)| octets.windows(32).any(|part| part == kek)).collect();
+    let holders: Vec<_> =
+        files.iter().filter(|(_, octets)| octets.windows(32).any(|part| part == kek)).collect();
     assert_eq!(holders.len(), 1);
 }
 
@@ -464,7 +471,12 @@ fn damaged_files_are_an_error_and_no_panic() {
     for round in 0..90_usize {
         let (path, octets) = &files[round % files.len()];
         let place = octets.len() * (round * 7 % 91) / 91;
-        File::options().write(true).open(path).unwrap().write_at(&[octets[place] ^ 0x41], place as u64).unwrap();
+        File::options()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .write_at(&[octets[place] ^ 0x41], place as u64)
+            .unwrap();
         let result = Store::open(&folder).and_then(|store| {
             store.directory()?;
             store.into_vault().load(&|_| true, &mut |_| {})

@@ -28,6 +28,11 @@ pub struct End {
     pub abandoned: bool,
 }
 
+impl End {
+    /// The actors broke down; what became of the workers is not known.
+    pub(crate) const BROKEN: Self = Self { forced: true, abandoned: true };
+}
+
 /// Begin to stop.
 #[derive(Message)]
 #[rtype(result = "()")]

@@ -145,7 +145,7 @@ fn start_actors(
             // The owner waits for the head.
             let Built { parts, start_order, wires, .. } = built;
             drop(send_head.send(Ok(Head::start(parts, start_order, wires, drain_timeout, on_end))));
-            let end = ended.await.unwrap_or_default();
+            let end = ended.await.unwrap_or(End::BROKEN);
             if let Some(server) = server {
                 server.stop(false).await;
             }
@@ -177,8 +177,7 @@ impl Running {
             let end = match self.ended.recv_timeout(limit) {
                 Ok(end) => end,
                 Err(mpsc::RecvTimeoutError::Timeout) => return None,
-                // The actors broke down.
-                Err(mpsc::RecvTimeoutError::Disconnected) => End { forced: true, abandoned: true },
+                Err(mpsc::RecvTimeoutError::Disconnected) => End::BROKEN,
             };
             return Some(*self.end.get_or_init(|| end));
         }

@@ -23,11 +23,14 @@ fn row() -> Graph {
         .edge("balancer", "mdm", 2)
 }
 
+/// A worker, and the others that were running when it began.
+type WhoWasUp = (String, Vec<String>);
+
 #[test]
 fn the_far_end_is_up_before_the_first_frame_comes() {
     // Every worker notes, as its first act, who was up before it.
     let statuses: Arc<Mutex<Vec<(String, NodeStatus)>>> = Arc::default();
-    let up: Arc<Mutex<Vec<(String, Vec<String>)>>> = Arc::default();
+    let up: Arc<Mutex<Vec<WhoWasUp>>> = Arc::default();
     let noting = |name| {
         let (statuses, up) = (Arc::clone(&statuses), Arc::clone(&up));
         kind(name, move |env| {

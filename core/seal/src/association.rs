@@ -8,6 +8,9 @@
 //! committed / failed
 //! ```
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
 use crate::control::Ack;
 use crate::counter::{Counter, HEAD_END_BLOCK};
 use crate::frame::{Bound, Head};
@@ -300,7 +303,7 @@ impl Association {
             return false;
         };
         let Some(mut proven) = others.candidates.drain(..=place).next_back() else { return false };
-        std::mem::swap(&mut self.active, &mut *proven);
+        core::mem::swap(&mut self.active, &mut *proven);
         others.retiring.push((proven, now.saturating_add(RETIRING_S)));
         let surplus = others.retiring.len().saturating_sub(RETIRING_MAX);
         others.retiring.drain(..surplus);

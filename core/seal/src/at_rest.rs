@@ -3,6 +3,8 @@
 //! A sealed record is `nonce ‖ ciphertext ‖ tag`. The additional data says which record it is (table,
 //! sid, dev, version), so that one cannot be put in the place of another.
 
+use alloc::vec::Vec;
+
 use aes::Aes256Enc;
 use ccm::aead::{AeadInPlace, KeyInit};
 use ccm::consts::{U13, U16};
@@ -78,5 +80,45 @@ impl Dek {
             .decrypt_in_place_detached(&(*nonce).into(), about, record, &tag)
             .map_err(|_| AtRestError::Unopened)?;
         Ok(record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn records_read_back_and_any_flipped_bit_is_refused(
+            key: [u8; 32], nonce: [u8; 13], about: Vec<u8>, record: Vec<u8>, flip: prop::sample::Index, bit in 0..8_u8,
+        ) {
+            let dek = Dek::new(&Key256::from_octets(key));
+            let mut sealed = vec![1, 2];
+            dek.seal(nonce, &about, &record, &mut sealed).unwrap();
+            prop_assert_eq!(sealed.len(), 2 + record.len() + OVERHEAD);
+            let sealed = &mut sealed[2..];
+            let mut copy = sealed.to_vec();
+            prop_assert_eq!(&*dek.open(&about, &mut copy).unwrap(), &record);
+            let elsewhere = [&about[..], &[0]].concat();
+            let mut copy = sealed.to_vec();
+            prop_assert_eq!(dek.open(&elsewhere, &mut copy), Err(AtRestError::Unopened));
+            sealed[flip.index(record.len() + OVERHEAD)] ^= 1 << bit;
+            prop_assert_eq!(dek.open(&about, sealed), Err(AtRestError::Unopened));
+        }
+    }
+
+    #[test]
+    fn lengths_have_limits() {
+        let dek = Dek::new(&Key256::from_octets([7; 32]));
+        let mut out = vec![9];
+        let long = vec![0; RECORD_MAX + 1];
+        assert_eq!(dek.seal([0; 13], &[], &long, &mut out), Err(AtRestError::TooLong(RECORD_MAX + 1)));
+        assert_eq!(out, [9]);
+        assert_eq!(dek.seal([0; 13], &[], &long[1..], &mut out), Ok(()));
+        assert_eq!(dek.open(&[], &mut out[1..]).map(|record| record.len()), Ok(RECORD_MAX));
+        for len in 0..OVERHEAD {
+            assert_eq!(dek.open(&[], &mut vec![0; len]), Err(AtRestError::Unopened));
+        }
     }
 }

@@ -3,10 +3,12 @@
 //! A body is one or more items; one unknown or cut item refuses all of it. An item whose last field
 //! has no length runs to the end of the body and so is the last.
 
+use alloc::vec::Vec;
+
 mod down;
 mod up;
 
-use std::marker::PhantomData;
+use core::marker::PhantomData;
 
 pub use down::{Ack, Down, GroupKey, WAIT_MAX_S};
 pub use up::{Executed, Outcome, Up};
@@ -110,6 +112,6 @@ impl<'a> Fields<'a> {
 
     /// All that is left.
     fn remainder(&mut self) -> &'a [u8] {
-        std::mem::take(&mut self.rest)
+        core::mem::take(&mut self.rest)
     }
 }

@@ -3,7 +3,8 @@
 //! Its proofs hold only when the canonified cleartext is longer than one block; with a shorter one
 //! there are forgeries under every key. So nothing of at most 16 octets is ever made or verified here.
 
-use std::ops::Range;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use aes::Aes128Enc;
 use aes::cipher::{BlockBackend, BlockClosure, BlockEncrypt, BlockSizeUser, KeyInit, consts::U16};
@@ -238,4 +239,77 @@ fn last_octets(block: u128) -> [u8; MAC_LEN] {
 fn double(block: u128) -> u128 {
     let carry = block >> 127;
     (block << 1) ^ (carry * 0x87)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn mode() -> impl Strategy<Value = Mode> {
+        prop_oneof![Just(Mode::Clear), Just(Mode::Cipher)]
+    }
+
+    proptest! {
+        #[test]
+        fn messages_read_back_and_any_flipped_bit_is_refused(
+            key: [u8; 16],
+            mode in mode(),
+            header in vec(any::<u8>(), HEADER_MIN..90),
+            plaintext in vec(any::<u8>(), 0..140),
+            flip: prop::sample::Index,
+            bit in 0..8_u8,
+        ) {
+            let eax = EaxPrime::new(&Key128::from_octets(key));
+            let mut body = plaintext.clone();
+            let mac = eax.seal(mode, &header, &mut body).unwrap();
+            prop_assert_eq!(body == plaintext, mode == Mode::Clear || plaintext.is_empty());
+
+            let (header_len, body_len) = (header.len(), body.len());
+            let mut spoilt = [&header[..], &body, &mac].concat();
+            spoilt[flip.index(header_len + body_len + MAC_LEN)] ^= 1 << bit;
+            let (other_header, rest) = spoilt.split_at_mut(header_len);
+            let (other_body, other_mac) = rest.split_at_mut(body_len);
+            let before = other_body.to_vec();
+            let other_mac = <[u8; MAC_LEN]>::try_from(&*other_mac).unwrap();
+            prop_assert_eq!(eax.open(mode, other_header, other_body, other_mac), Err(Refusal::Auth));
+            prop_assert_eq!(&*other_body, before);
+
+            prop_assert_eq!(eax.open(mode, &header, &mut body, mac), Ok(()));
+            prop_assert_eq!(body, plaintext);
+        }
+    }
+
+    #[test]
+    fn a_short_header_is_neither_made_nor_verified() {
+        let eax = EaxPrime::new(&Key128::from_octets([1; 16]));
+        for mode in [Mode::Clear, Mode::Cipher] {
+            for len in 0..HEADER_MIN {
+                assert_eq!(eax.seal(mode, &[2; 16][..len], &mut [3; 5]), Err(Refusal::Format));
+                assert_eq!(eax.open(mode, &[2; 16][..len], &mut [3; 5], [0; 4]), Err(Refusal::Format));
+            }
+            assert!(eax.seal(mode, &[2; HEADER_MIN], &mut [3; 5]).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_batch_gives_each_message_its_verdict() {
+        let (key, header) = (Key128::from_octets([1; 16]), [2; 20]);
+        let mut data = [3; 30];
+        let mac = EaxPrime::new(&key).seal(Mode::Cipher, &header, &mut data[5..20]).unwrap();
+        let good = Job { key: &key, mode: Mode::Cipher, header: 0..20, body: 5..20, mac };
+        let jobs = [
+            Job { mac: [0; 4], ..good.clone() },
+            Job { header: 4..20, ..good.clone() },
+            Job { header: 0..21, ..good.clone() },
+            Job { body: 5..31, ..good.clone() },
+            good,
+        ];
+        let mut verdicts = vec![Ok(())];
+        open_batch(&mut data, &header, &jobs, &mut verdicts);
+        let format = Err(Refusal::Format);
+        assert_eq!(verdicts, [Err(Refusal::Auth), format, format, format, Ok(())]);
+        assert_eq!(data, [3; 30]);
+    }
 }

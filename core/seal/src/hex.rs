@@ -1,6 +1,6 @@
 //! Octets as hex text, as shipment files, logs and exports spell them.
 
-use std::fmt;
+use core::fmt;
 
 /// Text that is not the hex form of the octets it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,8 +1,8 @@
 //! Who is who: the identifiers of security layer §2.
 
-use std::fmt;
-use std::num::ParseIntError;
-use std::str::FromStr;
+use core::fmt;
+use core::num::ParseIntError;
+use core::str::FromStr;
 
 use crate::hex::{self, Hex, HexError};
 

@@ -88,3 +88,22 @@ fn split(block: [u8; 16]) -> (u64, [u8; 8]) {
     let block = u128::from_be_bytes(block);
     ((block >> 64) as u64, (block as u64).to_be_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn keys_unwrap_and_any_flipped_bit_is_refused(
+            kek: [u8; 32], dek: [u8; 32], octet in 0..WRAPPED_LEN, bit in 0..8_u8,
+        ) {
+            let kek = Key256::from_octets(kek);
+            let mut wrapped = wrap(&kek, &Key256::from_octets(dek));
+            prop_assert_eq!(unwrap(&kek, &wrapped).map(|dek| *dek.expose()), Ok(dek));
+            wrapped[octet] ^= 1 << bit;
+            prop_assert_eq!(unwrap(&kek, &wrapped).err(), Some(Unopened));
+        }
+    }
+}

@@ -5,6 +5,8 @@
 //! the block function must be inlined, and it can be only into code compiled for the AES instructions.
 //! The `aes` crate calls a [`BlockClosure`] from such code when the processor has them: hence [`Run`].
 
+use alloc::vec::Vec;
+
 use aes::Aes128Enc;
 use aes::cipher::{BlockBackend, BlockClosure, BlockEncrypt, BlockSizeUser, KeyInit, consts::U16};
 use subtle::ConstantTimeEq;

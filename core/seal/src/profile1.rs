@@ -4,6 +4,8 @@
 //! frame. One by one the `ccm` crate does it, eight at a time the interleaved [`lanes`]; the tests hold
 //! one against the other.
 
+use alloc::vec::Vec;
+
 use aes::Aes128Enc;
 use ccm::aead::{AeadInPlace, KeyInit};
 use ccm::consts::{U8, U13};

@@ -3,7 +3,7 @@
 //! A counter that was accepted is *pending* until the write that holds its frame is durable. Repeats
 //! are recognised from the moment of acceptance; acknowledgements speak of durable frames only.
 
-use std::fmt;
+use core::fmt;
 
 use crate::frame::SEQ_MAX;
 

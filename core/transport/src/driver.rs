@@ -159,12 +159,13 @@ impl Driver {
     pub fn receive(&mut self, batch: &mut Batch) -> Result<(), DriverError> {
         let max_frame = self.limits.max_frame as usize;
         batch.clear();
-        batch.data.reserve(max_frame.saturating_add(2 * READ_OCTETS));
+        let data_cap = max_frame.saturating_add(READ_OCTETS);
+        batch.data.reserve(data_cap);
         batch.frames.reserve(BATCH_FRAMES);
         let mut room = abi::BatchOut {
             data: batch.data.as_mut_ptr(),
             // A recycled batch may be larger; what is handed on at a time stays about the same.
-            data_cap: max_frame.saturating_add(2 * READ_OCTETS),
+            data_cap,
             data_len: 0,
             frames: batch.frames.as_mut_ptr().cast(),
             frame_cap: BATCH_FRAMES as u32,

@@ -108,7 +108,8 @@ fn serves_with_few_descriptors() {
     // SAFETY: `few` lives for the call; this process is for this test alone.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const few) }, 0);
     let mut running = Running::start(&tcp([]), 200);
-    println!("address {}", running.address());
+    // Behind the words of the test harness.
+    println!("\naddress {}", running.address());
     let event = running.event("descriptors-exhausted");
     assert!(event.detail.contains("Too many open files"), "{}", event.detail);
     println!("exhausted 1");

@@ -107,6 +107,34 @@ fn a_full_ingress_stops_the_reading_and_never_the_downlink() {
 }
 
 #[test]
+fn what_one_read_brings_is_one_batch() {
+    const PEERS: usize = 10;
+    const FRAMES: usize = 40_000;
+    let running = Running::start(&tcp([]), 64);
+    let begun = Instant::now();
+    let writers: Vec<_> = (0..PEERS)
+        .map(|_| {
+            let mut peer = dial(&running);
+            std::thread::spawn(move || {
+                let some = apdu(176, 1).repeat(400);
+                for _ in 0..FRAMES / 400 {
+                    peer.write_all(&some).unwrap();
+                }
+                peer
+            })
+        })
+        .collect();
+    running.take(PEERS * FRAMES);
+    let took = begun.elapsed();
+    let batches = running.sum("metergraph_transport_received_batches_total", None);
+    let per_batch = running.sum("metergraph_transport_received_frames_total", None) / batches;
+    let nanos = took.as_nanos() / (PEERS * FRAMES) as u128;
+    println!("{per_batch} frames of 180 octets a batch, {nanos} ns a frame with both ends on this machine");
+    assert!(per_batch >= 64, "{per_batch} frames a batch");
+    drop(writers.into_iter().map(|writer| writer.join().unwrap()).collect::<Vec<_>>());
+}
+
+#[test]
 fn garbage_is_refused_by_name_and_other_links_are_undisturbed() {
     let mut running = Running::start(&tcp([("frame_max", 2000.into())]), 8);
     let mut good = dial(&running);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::codec::{Fields, TableError};
+use super::event::EventCode;
 use super::format::Format;
 use super::name::number_of;
 use crate::table_id::TableId;
@@ -176,6 +177,14 @@ impl<'a> Initiate<'a> {
         Ok(Self { procedure, post, sequence, parameters: fields.rest() })
     }
 
+    /// The event that an exception report (SP26) tells of: the first two octets of its parameters, as the one
+    /// published message has them.
+    #[must_use]
+    pub fn exception(&self, format: &Format) -> Option<EventCode> {
+        let octets = self.parameters.first_chunk().filter(|_| self.procedure == ProcedureId::standard(26))?;
+        Some(EventCode(format.order.u16(*octets)))
+    }
+
     /// Appends ST7.
     pub fn write(&self, format: &Format, out: &mut Vec<u8>) {
         push_id(self.procedure, self.post, format, out);
@@ -299,6 +308,9 @@ mod tests {
         assert_eq!(initiate.procedure.name(), Some("exception report"));
         assert_eq!((initiate.post, initiate.sequence), (Post::Completion, 0));
         assert_eq!(initiate.parameters, [2, 0]);
+        assert_eq!(initiate.exception(&Format::default()), Some(EventCode::standard(2)));
+        let other = Initiate { procedure: ProcedureId::standard(3), ..initiate };
+        assert_eq!(other.exception(&Format::default()), None);
     }
 
     #[test]

@@ -36,5 +36,8 @@ pub use values::*;
 
 /// All codes of graph files.
 pub fn all() -> impl Iterator<Item = &'static Code> {
-    [file::ALL, values::ALL, nodes::ALL, edges::ALL, transports::ALL, kinds::ALL].into_iter().flatten().copied()
+    [file::ALL, values::ALL, nodes::ALL, edges::ALL, transports::ALL, kinds::ALL]
+        .into_iter()
+        .flatten()
+        .copied()
 }

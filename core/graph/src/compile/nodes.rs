@@ -282,7 +282,9 @@ fn find_shared_paths(drafts: &[Draft<'_>], plan: &Plan, checker: &mut Checker) {
     for (draft, node) in drafts.iter().zip(&plan.nodes) {
         let fields = draft.spec.iter().flat_map(|spec| &spec.fields);
         for field in fields.filter(|field| field.field_type == FieldType::Path) {
-            let Some(path) = node.config.text_opt(&field.name).filter(|path| !path.is_empty()) else { continue };
+            let Some(path) = node.config.text_opt(&field.name).filter(|path| !path.is_empty()) else {
+                continue;
+            };
             let Some(other) = seen.insert(path, &draft.who) else { continue };
             let place = draft.table.get(&field.name).map_or(&draft.span, |entry| &entry.item.span);
             let message = format!("`{}` of {} is `{path}`, as that of {other}", field.name, draft.who);

@@ -329,7 +329,8 @@ fn reading_type(
             let diagnostic = Diagnostic::new(&codes::INTERVAL_MISMATCH, span, message)
                 .label("the third number")
                 .and(place, "");
-            let way = ReadingType::period_of(minutes).map(|code| format!("{minutes} minutes is {code}"));
+            let way =
+                ReadingType::period_of(minutes).map(|code| format!("for {minutes} minutes it is {code}"));
             checker.push(Diagnostic { help: way, ..diagnostic });
         }
         _ => {}

@@ -140,7 +140,12 @@ fn each_fault_has_its_code_its_place_and_its_way_out() {
         (with("\"kWh\"", "\"Wh\""), "profile::unit_mismatch", "\"Wh\"", "`.0.72.`"),
         (with("\"kWh\"", "\"kWH\""), "profile::unit_mismatch", "\"kWH\"", "says `kWh`"),
         (with("unit   = \"kWh\"\n", ""), "graph::missing_key", "[[table.field]]", "`unit`"),
-        (with("= 15\n", "= 30\n"), "profile::interval_mismatch", &format!("\"{delta}\""), "30 minutes is 5"),
+        (
+            with("= 15\n", "= 30\n"),
+            "profile::interval_mismatch",
+            &format!("\"{delta}\""),
+            "for 30 minutes it is 5",
+        ),
         (
             with(forward, "0.0.0.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0"),
             "profile::delta_register",

@@ -40,7 +40,6 @@ struct State {
 #[derive(Debug, Default)]
 struct Faults {
     stop_at: Option<u64>,
-    stopped: bool,
     space: Option<u64>,
     write: Option<u64>,
     syncs: u32,
@@ -94,8 +93,8 @@ impl ForgetfulFiles {
         state.end_life();
     }
 
-    /// After so many more operations that change something every one fails, until the cut (or kill): a
-    /// write that meets the limit is still in the cache.
+    /// So many more operations that change something are done; then every one fails, until the cut or
+    /// kill.
     pub fn stop_after(&self, operations: u64) {
         let mut state = self.state();
         state.faults.stop_at = Some(state.operations.saturating_add(operations));
@@ -153,11 +152,10 @@ impl State {
 
     /// Counts an operation that changes something.
     fn operate(&mut self) -> io::Result<()> {
-        if self.faults.stopped {
+        if self.faults.stop_at.is_some_and(|at| self.operations >= at) {
             return Err(io::Error::other("the power is off"));
         }
         self.operations = self.operations.saturating_add(1);
-        self.faults.stopped = self.faults.stop_at.is_some_and(|at| self.operations >= at);
         Ok(())
     }
 

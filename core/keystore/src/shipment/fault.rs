@@ -96,7 +96,10 @@ pub enum Reason {
     #[error("is a broadcast or group address; an end device has one of its own")]
     ApTitleOfMany,
     /// The name of the profile is empty, too long or not printable.
-    #[error("must be a file name of 1 to {} octets, without control characters", super::PROFILE_NAME_OCTETS_MAX)]
+    #[error(
+        "must be a file name of 1 to {} octets, without control characters",
+        super::PROFILE_NAME_OCTETS_MAX
+    )]
     ProfileName,
     /// The file names more profiles than a store takes at once.
     #[error("names more than {} different profiles", super::PROFILES_MAX)]
@@ -117,7 +120,10 @@ pub enum Reason {
     #[error("must be a number from 0 to 65535")]
     Epoch,
     /// The classic keys are not written as such.
-    #[error("must be `ID:HEX[;ID:HEX]`: 1 to {} keys, ids 0 to 255, 32 hex digits each", super::CLASSIC_KEYS_MAX)]
+    #[error(
+        "must be `ID:HEX[;ID:HEX]`: 1 to {} keys, ids 0 to 255, 32 hex digits each",
+        super::CLASSIC_KEYS_MAX
+    )]
     ClassicKeys,
     /// Two classic keys have one id.
     #[error("gives two keys the same id")]

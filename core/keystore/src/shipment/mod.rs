@@ -65,7 +65,9 @@ impl Shipment {
         while let Some((number, line)) = lines.next()? {
             match line {
                 Ok("") => {}
-                Ok(line) => shipment.rows.extend(Row::read(number, line, &mut shipment.profiles, &mut faults)),
+                Ok(line) => {
+                    shipment.rows.extend(Row::read(number, line, &mut shipment.profiles, &mut faults))
+                }
                 Err(reason) => faults.add(number, None, reason),
             }
         }
@@ -157,7 +159,9 @@ mod tests {
         assert_eq!((first.sid.0, first.epoch.0, first.line), (0x0e52_0ad3, 258, 2));
         assert_eq!((shipment.profile(first), shipment.profile(second)), ("a.toml", "b, c.toml"));
         assert!(matches!(&first.keys, RowKeys::Profile1(prk) if prk.expose()[..2] == [0x38, 0x2f]));
-        assert!(matches!(&second.keys, RowKeys::Classic(keys) if keys.get(2).is_some() && keys.get(1).is_none()));
+        assert!(
+            matches!(&second.keys, RowKeys::Classic(keys) if keys.get(2).is_some() && keys.get(1).is_none())
+        );
         assert_eq!((second.line, &*second.esn), (4, "A 2"));
     }
 
@@ -169,7 +173,9 @@ mod tests {
     #[test]
     fn without_the_header_nothing_is_read() {
         for text in ["", "dev,esn\n", "dev;esn;aptitle;device_profile;kind;sid;epoch;key\nx"] {
-            let Err(ShipmentError::Faults(faults)) = Shipment::read(text.as_bytes()) else { panic!("{text}") };
+            let Err(ShipmentError::Faults(faults)) = Shipment::read(text.as_bytes()) else {
+                panic!("{text}")
+            };
             assert_eq!(faults.listed(), [Fault { line: 1, column: None, reason: Reason::Header }]);
         }
     }
@@ -180,7 +186,8 @@ mod tests {
         let two_keys = format!("5:{KEY};5:{KEY}");
         let nine_keys = vec![format!("5:{KEY}"); 9].join(";");
         let (long_esn, long_name) = ("x".repeat(65), "x".repeat(1025));
-        let cases: &[(&[(usize, &str)], Column, Reason)] = &[
+        type Changes<'a> = &'a [(usize, &'a str)];
+        let cases: &[(Changes<'_>, Column, Reason)] = &[
             (&[(0, "010203040506070")], Column::Dev, Reason::HexDigits { digits: 16 }),
             (&[(0, "")], Column::Dev, Reason::HexDigits { digits: 16 }),
             (&[(1, "")], Column::Esn, Reason::Esn),
@@ -199,7 +206,11 @@ mod tests {
             (&[(6, "-1")], Column::Epoch, Reason::Epoch),
             (&[(7, KEY)], Column::Key, Reason::HexDigits { digits: 64 }),
             (&[(4, "classic"), (7, KEY)], Column::Key, Reason::ClassicKeys),
-            (&[(4, "classic"), (7, "256:0102030405060708090a0b0c0d0e0f10")], Column::Key, Reason::ClassicKeys),
+            (
+                &[(4, "classic"), (7, "256:0102030405060708090a0b0c0d0e0f10")],
+                Column::Key,
+                Reason::ClassicKeys,
+            ),
             (&[(4, "classic"), (7, "")], Column::Key, Reason::ClassicKeys),
             (&[(4, "classic"), (7, &nine_keys)], Column::Key, Reason::ClassicKeys),
             (&[(4, "classic"), (7, &two_keys)], Column::Key, Reason::ClassicKeyId),

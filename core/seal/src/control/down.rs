@@ -1,6 +1,7 @@
 //! Type 4: what the head-end tells an end device unsigned. A closed list; all of it is idempotent.
 
-use std::fmt;
+use alloc::vec::Vec;
+use core::fmt;
 
 use super::{ControlError, Fields, Item};
 use crate::frame::SEQ_MAX;

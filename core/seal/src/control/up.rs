@@ -1,5 +1,7 @@
 //! Type 5: what an end device tells the head-end besides its reports.
 
+use alloc::vec::Vec;
+
 use super::{ControlError, Fields, Item};
 use crate::ids::Epoch;
 

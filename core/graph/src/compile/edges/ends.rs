@@ -32,7 +32,8 @@ impl Connector<'_, '_> {
         let place = |draft: &Draft<'_>| {
             draft.table.get("transport").map_or(draft.span.clone(), |entry| entry.item.span.clone())
         };
-        let name = self.plan.transports.get(transport).map(|transport| transport.name.as_str()).unwrap_or_default();
+        let name =
+            self.plan.transports.get(transport).map(|transport| transport.name.as_str()).unwrap_or_default();
         for (_, (other, _)) in nodes {
             let kind = other.spec.as_ref().map(|spec| spec.name).unwrap_or_default();
             let message = format!("{} is the second node of kind `{kind}` on transport `{name}`", other.who);
@@ -70,12 +71,16 @@ impl Connector<'_, '_> {
             return;
         }
         let (code, message, kind) = match end {
-            TransportEnd::Source => {
-                (&codes::UNREAD_TRANSPORT, format!("nobody takes what transport `{}` receives", transport.name), "ingress")
-            }
-            TransportEnd::Sink => {
-                (&codes::SILENT_TRANSPORT, format!("nothing is ever sent through transport `{}`", transport.name), "downlink")
-            }
+            TransportEnd::Source => (
+                &codes::UNREAD_TRANSPORT,
+                format!("nobody takes what transport `{}` receives", transport.name),
+                "ingress",
+            ),
+            TransportEnd::Sink => (
+                &codes::SILENT_TRANSPORT,
+                format!("nothing is ever sent through transport `{}`", transport.name),
+                "downlink",
+            ),
         };
         let help = format!("a node of kind `{kind}` with `transport = \"{}\"`", transport.name);
         let fault = Diagnostic::new(code, transport.span.clone(), message).label(format!("no `{kind}`"));
@@ -97,7 +102,8 @@ impl Connector<'_, '_> {
                 }
                 if readers > output.max {
                     let place = |place: &&Written| self.plan.edges.get(place.edge).is_some_and(mine);
-                    let span = self.written.iter().filter(place).nth(output.max).map(|place| place.span.clone());
+                    let span =
+                        self.written.iter().filter(place).nth(output.max).map(|place| place.span.clone());
                     let message = format!("`{shown}` has {readers} readers; {} at most", output.max);
                     self.checker.push(
                         Diagnostic::new(&codes::TOO_MANY_READERS, span.unwrap_or(0..0), message)

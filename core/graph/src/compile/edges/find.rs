@@ -32,9 +32,10 @@ impl Connector<'_, '_> {
         self.suspects.push(from);
         let fault = match port {
             Some(port) if !spec.outputs.is_empty() => {
-                let message = format!("{} has no port `{}` for {} to read", giver.who, shorten(port), draft.who);
-                let fault =
-                    Diagnostic::new(&codes::UNKNOWN_OUTPUT, input.span.clone(), message).label("no such port");
+                let message =
+                    format!("{} has no port `{}` for {} to read", giver.who, shorten(port), draft.who);
+                let fault = Diagnostic::new(&codes::UNKNOWN_OUTPUT, input.span.clone(), message)
+                    .label("no such port");
                 let ports = || spec.outputs.iter().map(|output| output.name);
                 match nearest(port, ports()) {
                     Some(near) => fault.help(format!("did you mean `{name}.{near}`?")),
@@ -108,8 +109,7 @@ impl Connector<'_, '_> {
         let shown = self.show(from, output);
         let message = format!("{} reads `{shown}`, which gives `{}`", draft.who, output.port_type);
         let giver = self.drafts.get(from).and_then(|draft| draft.spec.as_ref());
-        let fits =
-            |other: &&OutputSpec| spec.inputs.iter().any(|taken| taken.port_type == other.port_type);
+        let fits = |other: &&OutputSpec| spec.inputs.iter().any(|taken| taken.port_type == other.port_type);
         let help = match giver.iter().flat_map(|giver| &giver.outputs).find(fits) {
             Some(other) => format!("did you mean `{}`?", self.show(from, other)),
             None => self.offers(draft),

@@ -68,9 +68,8 @@ pub(super) fn read(index: usize, draft: &Draft<'_>, entry: &Entry, checker: &mut
     };
     if let Some(item) = list.get(INPUTS_MAX) {
         let message = format!("`input` of {} has {} entries; {INPUTS_MAX} at most", draft.who, list.len());
-        checker.push(
-            Diagnostic::new(&codes::TOO_MANY_INPUTS, item.span.clone(), message).label("one too many"),
-        );
+        checker
+            .push(Diagnostic::new(&codes::TOO_MANY_INPUTS, item.span.clone(), message).label("one too many"));
     }
     list.iter().take(INPUTS_MAX).filter_map(|item| one(index, draft, item, checker)).collect()
 }
