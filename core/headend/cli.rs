@@ -47,6 +47,7 @@ pub enum Command {
     },
     /// Draws a graph.
     Draw {
+        /// The graph file and its plugins.
         #[command(flatten)]
         graph: GraphArgs,
         /// The drawing's language.
@@ -100,6 +101,7 @@ pub struct GraphArgs {
 /// `metergraph run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
+    /// The graph file and its plugins.
     #[command(flatten)]
     pub graph: GraphArgs,
     /// The state folder.
@@ -116,6 +118,7 @@ pub struct RunArgs {
 /// `metergraph check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
+    /// The graph file and its plugins.
     #[command(flatten)]
     pub graph: GraphArgs,
     /// Text for people or JSON for scripts.

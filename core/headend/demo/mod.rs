@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use miette::{IntoDiagnostic, WrapErr, miette};
+use node::Value;
 
 use crate::cli::DemoArgs;
 use compare::{Exported, Listed};
@@ -197,8 +198,20 @@ impl Addresses {
             plugin_dirs: Vec::new(),
             no_plugins: true,
         })?;
-        let listen = plan.transports.iter().find_map(|transport| transport.listens().next());
-        let meters = listen.ok_or_else(|| miette!("{} listens nowhere", graph.display()))?;
-        Ok(Self { meters: meters.to_owned(), http: plan.http.clone() })
+        let meters = plan.transports.iter().find_map(|transport| listens(&transport.grants));
+        let meters = meters.ok_or_else(|| miette!("{} listens nowhere", graph.display()))?;
+        Ok(Self { meters, http: plan.http.clone() })
     }
+}
+
+/// The first address that a table of grants allows to listen on.
+fn listens(grants: &Value) -> Option<String> {
+    let Value::Table(grants) = grants else { return None };
+    grants.values().find_map(|grant| match grant {
+        Value::Table(grant) => match grant.get("tcp_listen") {
+            Some(Value::Text(address)) => Some(address.clone()),
+            _ => None,
+        },
+        _ => None,
+    })
 }

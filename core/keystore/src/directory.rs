@@ -85,6 +85,10 @@ impl Store {
                 places.get(&record.profile).ok_or(StoreError::Profile { profile: record.profile })?;
             directory.add(place, &record, *profile).ok_or_else(|| place.damaged())
         })?;
+        for partition in &mut directory.partitions {
+            partition.slots.shrink_to_fit();
+            partition.titles.shrink_to_fit();
+        }
         if found != directory.devices {
             return Err(StoreError::Count { found, counted: directory.devices });
         }

@@ -8,6 +8,7 @@
 
 mod block;
 mod classic;
+mod database;
 mod device;
 mod directory;
 mod error;

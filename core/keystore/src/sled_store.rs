@@ -4,23 +4,19 @@
 //! an old file before the one that replaces it is safe. So a commit never touches a live database: it
 //! writes a new one beside it, fsyncs all its files, and then moves the file `current`, which names the
 //! live one, into place. And sled keeps what it has read in memory whatever limit is set. So a database is
-//! open only while somebody reads, shared by all who do, and closed after the last.
+//! open only while somebody reads, and is closed and opened again whenever much has been read.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::database::{Database, Found};
 use crate::error::StoreError;
 use crate::key_store::{EntrySink, EntrySource, KeyStore};
 
-/// The limit that sled is given for its cache; it is exceeded, see above.
-const CACHE_OCTETS: u64 = 64 << 20;
-/// How long to wait for sled to let go of a database that was closed.
-const REOPEN_WAIT: Duration = Duration::from_secs(5);
+/// A database is closed when so much of it has been read.
+const READ_OCTETS_MAX: usize = 32 << 20;
 
 const CURRENT: &str = "current";
 const PREFIX: &str = "sled-";
@@ -28,13 +24,41 @@ const PREFIX: &str = "sled-";
 /// A folder with one live sled database and the file that names it.
 pub(crate) struct SledStore {
     folder: PathBuf,
-    open: Mutex<Weak<Database>>,
+    live: Mutex<Live>,
+}
+
+/// The live database, while it is open.
+#[derive(Default)]
+struct Live {
+    database: Option<Database>,
+    readers: usize,
+    octets: usize,
+}
+
+/// Somebody reads: the last one closes the database.
+struct Reading<'a>(&'a SledStore);
+
+impl<'a> Reading<'a> {
+    fn of(store: &'a SledStore) -> Self {
+        store.live().readers += 1;
+        Self(store)
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let mut live = self.0.live();
+        live.readers -= 1;
+        if live.readers == 0 {
+            *live = Live::default();
+        }
+    }
 }
 
 impl SledStore {
     /// The store in `folder`; nothing is opened yet.
     pub(crate) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), open: Mutex::new(Weak::new()) }
+        Self { folder: folder.to_owned(), live: Mutex::default() }
     }
 
     /// The number of the live database, or 0 where there is none yet.
@@ -51,20 +75,35 @@ impl SledStore {
         self.folder.join(format!("{PREFIX}{number}"))
     }
 
-    /// The live database, opened unless another reader has it open.
-    fn live(&self) -> Result<Arc<Database>, StoreError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(database) = open.upgrade() {
-            return Ok(database);
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls `read` on the live database, which is opened when it is not; nobody else reads meanwhile.
+    fn with_live<T>(&self, read: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut live = self.live();
+        if let Some(database) = &live.database {
+            return read(database);
         }
         let number = self.current()?;
         let folder = self.database(number);
         if number == 0 || !folder.is_dir() {
             return Err(StoreError::Missing { folder });
         }
-        let database = Arc::new(Database::open(folder)?);
-        *open = Arc::downgrade(&database);
-        Ok(database)
+        live.octets = 0;
+        read(live.database.insert(Database::open(folder)?))
+    }
+
+    /// What stands under a prefix. It is held apart from the database, so that several can work on what
+    /// they have read.
+    fn found(&self, prefix: &[u8]) -> Result<Vec<Found>, StoreError> {
+        let found: Vec<Found> = self.with_live(|database| database.scan(prefix).collect())?;
+        let mut live = self.live();
+        live.octets += found.iter().map(|(_, value)| value.len()).sum::<usize>();
+        if live.octets > READ_OCTETS_MAX {
+            live.database = None;
+        }
+        Ok(found)
     }
 
     /// Removes databases that a crash left behind, before their commit or after the next one's.
@@ -85,14 +124,18 @@ impl SledStore {
     fn write(&self, number: u64, next: u64, entries: &mut EntrySource<'_>) -> Result<(), StoreError> {
         let folder = self.database(next);
         let database = Database::open(folder.clone())?;
-        let before = if number == 0 { None } else { Some(self.live()?) };
+        // The source reads, too.
+        let _reading = Reading::of(self);
         for entry in entries {
             let (key, value) = entry?;
             database.put(&key, &value)?;
         }
-        if let Some(before) = before {
-            before.scan(&[], &mut |key, value| {
-                if database.has(key)? { Ok(()) } else { database.put(key, value) }
+        if number != 0 {
+            self.with_live(|before| {
+                before.scan(&[]).try_for_each(|entry| {
+                    let (key, value) = entry?;
+                    if database.has(&key)? { Ok(()) } else { database.put(&key, &value) }
+                })
             })?;
         }
         database.close()?;
@@ -100,7 +143,7 @@ impl SledStore {
         // and writes then; so that this is not left to the readers of a live one, twice.
         for _ in 0..2 {
             let database = Database::open(folder.clone())?;
-            database.scan(&[], &mut |_, _| Ok(()))?;
+            database.scan(&[]).try_for_each(|entry| entry.map(drop))?;
             database.close()?;
         }
         sync_tree(&folder)
@@ -122,8 +165,13 @@ impl SledStore {
 
 impl KeyStore for SledStore {
     fn read(&self, prefixes: &[Vec<u8>], sink: &mut EntrySink<'_>) -> Result<(), StoreError> {
-        let database = self.live()?;
-        prefixes.iter().try_for_each(|prefix| database.scan(prefix, sink))
+        let _reading = Reading::of(self);
+        for prefix in prefixes {
+            for (key, value) in self.found(prefix)? {
+                sink(&key, &value)?;
+            }
+        }
+        Ok(())
     }
 
     fn commit(&self, entries: &mut EntrySource<'_>) -> Result<(), StoreError> {
@@ -134,80 +182,6 @@ impl KeyStore for SledStore {
         // The old database goes, or the new one that came to nothing.
         self.sweep(self.current()?)?;
         written
-    }
-}
-
-/// One open sled database.
-struct Database {
-    folder: PathBuf,
-    db: sled::Db,
-    failed: AtomicBool,
-}
-
-impl Database {
-    /// Opens or makes it. sled lets go of its lock a moment after it was closed, hence the wait.
-    fn open(folder: PathBuf) -> Result<Self, StoreError> {
-        let until = Instant::now() + REOPEN_WAIT;
-        loop {
-            let config = sled::Config::new()
-                .path(&folder)
-                .mode(sled::Mode::HighThroughput)
-                .cache_capacity(CACHE_OCTETS)
-                .flush_every_ms(None);
-            match guard(&folder, || config.open()) {
-                // What sled says of a lock that is held.
-                Err(StoreError::Sled { source: sled::Error::Io(error), .. })
-                    if error.kind() == io::ErrorKind::Other && Instant::now() < until =>
-                {
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                Err(error) => return Err(error),
-                Ok(db) => return Ok(Self { folder, db, failed: AtomicBool::new(false) }),
-            }
-        }
-    }
-
-    fn has(&self, key: &[u8]) -> Result<bool, StoreError> {
-        guard(&self.folder, || self.db.contains_key(key))
-    }
-
-    fn put(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        self.write(|| self.db.insert(key, value).map(drop))
-    }
-
-    fn scan(&self, prefix: &[u8], sink: &mut EntrySink<'_>) -> Result<(), StoreError> {
-        let mut entries = self.db.scan_prefix(prefix);
-        while let Some((key, value)) = guard(&self.folder, || entries.next().transpose())? {
-            sink(&key, &value)?;
-        }
-        Ok(())
-    }
-
-    fn close(self) -> Result<(), StoreError> {
-        self.write(|| self.db.flush().map(drop))
-    }
-
-    fn write(&self, call: impl FnOnce() -> sled::Result<()>) -> Result<(), StoreError> {
-        let result = guard(&self.folder, call);
-        self.failed.fetch_or(result.is_err(), Ordering::Relaxed);
-        result
-    }
-}
-
-impl Drop for Database {
-    /// To drop a database that could not be written would have sled wait for ever for the write that failed.
-    fn drop(&mut self) {
-        if self.failed.load(Ordering::Relaxed) {
-            std::mem::forget(self.db.clone());
-        }
-    }
-}
-
-/// Calls sled, which meets some damage to its files with a panic.
-fn guard<T>(folder: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|source| StoreError::Sled { folder: folder.to_owned(), source }),
-        Err(_) => Err(StoreError::SledPanic { folder: folder.to_owned() }),
     }
 }
 

@@ -24,10 +24,22 @@ impl Counter {
         Self { next: floor, floor }
     }
 
+    /// The counter that is taken next, reserved or not.
+    #[must_use]
+    pub fn next_seq(&self) -> u32 {
+        self.next
+    }
+
+    /// Whether a reservation covers the next counter.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.next < self.floor.min(STOP_AT)
+    }
+
     /// Takes the next counter; `None` when no reservation covers it.
     pub fn take(&mut self) -> Option<u32> {
         let seq = self.next;
-        if seq >= self.floor.min(STOP_AT) {
+        if !self.is_reserved() {
             return None;
         }
         self.next = seq.saturating_add(1);

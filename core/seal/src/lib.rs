@@ -1,9 +1,9 @@
 //! The security layer over octets: no I/O, no clock, no randomness; the caller brings them.
 //!
-//! - Profile 1 (`reference/security-layer.md`): [`schedule`] makes an epoch's keys, [`frame`] is the
-//!   fixed layout, [`profile1`] seals and opens whole batches in place, [`association`] holds the
-//!   head-end's steps and state around that, with a replay [`window`] and a downstream [`counter`];
-//!   [`control`] is what types 4 and 5 say.
+//! - Profile 1: [`schedule`] makes an epoch's keys, [`frame`] is the fixed layout, [`profile1`] seals
+//!   and opens whole batches in place, [`association`] holds the head-end's steps and state around
+//!   that, with a replay [`window`] and a downstream [`counter`]; [`control`] is what types 4 and 5 say.
+//!   Clauses (§) are those of the security layer's text.
 //! - Classic C12.22: [`eax_prime`], over what the codec canonified.
 //! - At rest: [`at_rest`] seals records under a DEK, [`key_wrap`] keeps the DEK under a KEK.
 //!

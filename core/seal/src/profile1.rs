@@ -1,7 +1,7 @@
 //! Sealing and opening of profile-1 frames (security layer §3): AES-CCM-16-64-128, batch first.
 //!
 //! All frames of a batch lie in one buffer and are opened or sealed there; nothing is allocated for a
-//! frame. One by one the `ccm` crate does it, eight at a time the interleaved [`lanes`]; the tests hold
+//! frame. One by one the `ccm` crate does it, eight at a time the interleaved lanes; the tests hold
 //! one against the other.
 
 use alloc::vec::Vec;

@@ -82,6 +82,12 @@ impl Shipment {
         &self.rows
     }
 
+    /// The devices, given away with their keys.
+    #[must_use]
+    pub fn into_rows(self) -> Vec<Row> {
+        self.rows
+    }
+
     /// The names of device profiles in the file, as [`Row::profile`] counts them.
     #[must_use]
     pub fn profiles(&self) -> &[String] {

@@ -3,6 +3,8 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use subtle::ConstantTimeEq;
+
 use super::{ControlError, Fields, Item};
 use crate::frame::SEQ_MAX;
 use crate::ids::{Epoch, Gid};
@@ -32,7 +34,7 @@ pub enum Down<'a> {
 }
 
 /// A group's key for one epoch.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct GroupKey<'a> {
     /// The group.
     pub gid: Gid,
@@ -43,6 +45,15 @@ pub struct GroupKey<'a> {
     /// Unix seconds from which on it is the current one.
     pub activate_at: u32,
 }
+
+impl PartialEq for GroupKey<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let same = (self.gid, self.epoch, self.activate_at) == (other.gid, other.epoch, other.activate_at);
+        same && bool::from(self.gms.ct_eq(other.gms))
+    }
+}
+
+impl Eq for GroupKey<'_> {}
 
 impl fmt::Debug for GroupKey<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

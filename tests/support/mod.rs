@@ -1,0 +1,52 @@
+//! What the scenario tests share: the program, the vectors, folders, fleets.
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// The folder of the vectors: the repository's, or the one that `METERGRAPH_VECTORS` names.
+pub fn vectors() -> PathBuf {
+    match std::env::var_os("METERGRAPH_VECTORS") {
+        Some(folder) => folder.into(),
+        None => root().join("tests/vectors"),
+    }
+}
+
+/// Whether the vectors are the repository's own.
+pub fn own_vectors() -> bool {
+    std::env::var_os("METERGRAPH_VECTORS").is_none()
+}
+
+/// Whether a vector file is there. In the repository's own folder it must be.
+pub fn has(name: &str) -> bool {
+    let there = vectors().join(name).exists();
+    assert!(there || !own_vectors(), "{name} is missing");
+    if !there {
+        eprintln!("no {name} in METERGRAPH_VECTORS: not checked");
+    }
+    there
+}
+
+/// A vector file, when it is there.
+pub fn json(name: &str) -> Option<Value> {
+    has(name).then(|| serde_json::from_slice(&std::fs::read(vectors().join(name)).unwrap()).unwrap())
+}
+
+/// The repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The program under test.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_metergraph"));
+    command.current_dir(root()).stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its end.
+pub fn metergraph(arguments: &[String]) -> Output {
+    program().args(arguments).output().unwrap()
+}
