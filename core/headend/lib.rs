@@ -5,7 +5,7 @@
 
 pub mod cli;
 mod demo;
-// mod fleet;
+mod fleet;
 pub mod graph_file;
 mod inspect;
 mod journal;
@@ -33,7 +33,7 @@ pub fn dispatch(command: Command) -> miette::Result<ExitCode> {
         Command::Schema => Ok(commands::schema()),
         Command::Status { state, json } => status::status(&state, json),
         Command::Keys(command) => keys::keys(&command),
-        Command::Fleet(_) => Ok(ExitCode::from(2)),
+        Command::Fleet(args) => fleet::fleet(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Journal { state } => journal::print(&state),
         Command::Plugin(PluginCommand::Describe { file }) => Ok(graph_file::plugins::describe(&file)),

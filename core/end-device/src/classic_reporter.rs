@@ -3,8 +3,8 @@
 use c1222::canonified::{self, KeyIv};
 use c1222::device_profile::WriteError;
 use c1222::{
-    Apdu, ApTitle, ApTitleBuf, DecodeError, Envelope, InvocationId, Leniency, Qualifier, SecurityMode, ap_title,
-    authentication::Authentication, epsem::MAC_LEN,
+    ApTitle, ApTitleBuf, Apdu, DecodeError, Envelope, InvocationId, Leniency, Qualifier, SecurityMode,
+    ap_title, authentication::Authentication, epsem::MAC_LEN,
 };
 use seal::counter::{Counter, END_DEVICE_BLOCK};
 use seal::eax_prime::{EaxPrime, Mode};

@@ -92,7 +92,13 @@ impl ReportLayout {
         let mut layout = Self { profile, parts, span_min, step_min, octets: 0 };
         let mut octets = Vec::new();
         layout
-            .write(SecurityMode::Clear, Meter::new(0, seal::ids::Dev([0; 8])), 0, &mut Scratch::default(), &mut octets)
+            .write(
+                SecurityMode::Clear,
+                Meter::new(0, seal::ids::Dev([0; 8])),
+                0,
+                &mut Scratch::default(),
+                &mut octets,
+            )
             .map_err(|source| LayoutError::Write { profile: name.clone(), source })?;
         layout.octets = octets.len();
         if layout.octets > PLAINTEXT_MAX {
@@ -135,7 +141,9 @@ impl ReportLayout {
             counts.clear();
             data.clear();
             let written = match part {
-                Part::Clock => self.profile.write_clock(self.clock(meter, number), data).map(|()| Clock::TABLE),
+                Part::Clock => {
+                    self.profile.write_clock(self.clock(meter, number), data).map(|()| Clock::TABLE)
+                }
                 Part::Registers { table, measured } => {
                     counts.extend(measured.iter().map(|measured| self.register(meter, *measured, number)));
                     let clock = self.clock(meter, number);
@@ -143,7 +151,12 @@ impl ReportLayout {
                 }
                 Part::Block { table, measured, intervals, step_min } => {
                     interleave(counts, measured, *intervals, |measured| {
-                        meter.intervals(measured, begin_min(number, *intervals, *step_min), *step_min, *intervals)
+                        meter.intervals(
+                            measured,
+                            begin_min(number, *intervals, *step_min),
+                            *step_min,
+                            *intervals,
+                        )
                     });
                     let end = at(begin_min(number, *intervals, *step_min) + *intervals as u64 * step_min);
                     self.profile.write_block(*table, end, counts, data).map(|()| *table)

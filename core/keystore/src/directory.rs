@@ -70,12 +70,13 @@ impl Store {
     /// [`StoreError::Block`], [`StoreError::Profile`] where something does not open or is gone;
     /// [`StoreError::Count`] when devices are missing; those of the database.
     pub fn directory(&self) -> Result<Directory, StoreError> {
+        let devices = self.devices()?;
         let mut directory = Directory {
             system: self.system(),
             partitions: (0..partitions()).map(|_| Partition::default()).collect(),
-            devices: self.devices()?,
+            devices,
             profiles: read_profiles(&*self.entries)?,
-            sids: HashMap::new(),
+            sids: HashMap::with_capacity(devices.min(u64::from(Sid::SLOTS)) as usize),
             classic: DashMap::new(),
         };
         let places: HashMap<ProfileId, u32> =

@@ -57,7 +57,10 @@ impl Store {
         }
         let before = self.devices()?;
         if before > 0 {
-            self.find_stored(shipment, &mut faults)?;
+            let found = self.find_stored(shipment, &mut faults)?;
+            if found != before {
+                return Err(StoreError::Count { found, counted: before }.into());
+            }
         }
         faults.check()?;
 
@@ -66,7 +69,7 @@ impl Store {
         let ids: Vec<ProfileId> = texts.iter().map(|(id, _)| *id).collect();
         let classic = shipment.rows().iter().filter(|row| row.keys.kind() == Kind::Classic).count() as u64;
         let profile1 = shipment.rows().len() as u64 - classic;
-        let devices = before + profile1 + classic;
+        let devices = before.saturating_add(profile1 + classic);
 
         let mut rows: Vec<&Row> = shipment.rows().iter().collect();
         rows.sort_unstable_by_key(|row| (Place::of(row.sid), row.sid.slot()));
@@ -78,8 +81,8 @@ impl Store {
         Ok(Imported { profile1, classic, devices })
     }
 
-    /// Names the rows that hold what the store has already.
-    fn find_stored(&self, shipment: &Shipment, faults: &mut Faults) -> Result<(), StoreError> {
+    /// Names the rows that hold what the store has already; returns how many devices it has.
+    fn find_stored(&self, shipment: &Shipment, faults: &mut Faults) -> Result<u64, StoreError> {
         let rows = shipment.rows();
         let devs: HashMap<_, _> = rows.iter().map(|row| (row.dev, row.line)).collect();
         let esns: HashMap<_, _> = rows.iter().map(|row| (&*row.esn, row.line)).collect();
@@ -99,8 +102,7 @@ impl Store {
                 }
             }
             Ok(())
-        })?;
-        Ok(())
+        })
     }
 
     /// The block of these rows: what it held before, and they.
@@ -116,8 +118,8 @@ impl Store {
         getrandom::fill(nonces.as_flattened_mut()).map_err(StoreError::from)?;
         let mut record = Zeroizing::new(Vec::with_capacity(record::OCTETS_MAX));
         for (row, nonce) in rows.iter().zip(nonces) {
-            let profile = profiles.get(usize::from(row.profile)).copied();
-            record::write(&mut record, row, profile.unwrap_or(ProfileId([0; 32])));
+            let profile = profiles.get(usize::from(row.profile));
+            record::write(&mut record, row, *profile.ok_or(StoreError::Value { name: "profiles" })?);
             block::append(&mut value, &dek, nonce, (row.sid, row.dev), &record)?;
         }
         Ok((place.key(), value))

@@ -382,6 +382,9 @@ fn a_moved_or_missing_block_is_refused() {
     });
     let missing = Store::open(&folder).unwrap().directory().err().unwrap();
     assert!(matches!(missing, StoreError::Count { found: 2997, counted: 3000 }), "{missing}");
+    let more = format!("0000000000000009,E9,.1.9,p.toml,profile1,00ffffff,1,{PRK}\n");
+    let refused = import_text(&folder, &shipment_text(&more)).unwrap_err();
+    assert!(matches!(refused, ImportError::Store(StoreError::Count { .. })), "{refused}");
 }
 
 #[test]

@@ -38,6 +38,12 @@ impl PortType {
             Self::Events => "events",
         }
     }
+
+    /// Whether it flows towards end devices.
+    #[must_use]
+    pub fn is_downstream(self) -> bool {
+        matches!(self, Self::Sealed | Self::Transmit)
+    }
 }
 
 impl fmt::Display for PortType {

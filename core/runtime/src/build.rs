@@ -9,10 +9,11 @@ use node::env::Wire;
 use node::{BatchPool, BuildError, Env, Meters, NodeKind, NodeStatus, Registry, Worker};
 use transport::{TransportSpec, TransportWorker};
 
+use crate::head::Left;
 use crate::node_actor::{Factory, Instance, RestartLimits, chain};
 use crate::running::{Options, RuntimeError};
-use crate::status::{Board, Entry, FRAMES_DROPPED, FRAMES_DROPPED_HELP};
-use crate::wiring::{Wiring, transport_node};
+use crate::status::{Board, Entry, dropped_counter};
+use crate::wiring::{Laid, Wiring, transport_node};
 
 /// Spare batches kept for all nodes together.
 const POOL_BATCHES: usize = 1024;
@@ -37,11 +38,21 @@ pub struct Built {
     pub start_order: Vec<usize>,
     /// The connections by name.
     pub wires: Arc<Vec<Wire>>,
+    /// What is left in the edges at the end is counted here.
+    pub left: Vec<Left>,
     wiring: Wiring,
     meters: Meters,
 }
 
 impl Built {
+    /// The parts that stand at the ends of `wiring`.
+    #[must_use]
+    pub fn new(parts: Vec<Part>, start_order: Vec<usize>, wiring: Wiring, meters: Meters) -> Self {
+        let wires = Arc::new(wiring.wires.clone());
+        let left = wiring.edges.iter().map(|laid| left(laid, &meters)).collect();
+        Self { parts, start_order, wires, left, wiring, meters }
+    }
+
     /// The board that shows it.
     #[must_use]
     pub fn board(&self, plan: &Plan) -> Board {
@@ -96,7 +107,13 @@ pub fn build(plan: &Plan, registry: &Registry, options: &Options) -> Result<Buil
     }
     let parts = builder.parts;
     let start_order = start_order(plan, &parts);
-    Ok(Built { parts, start_order, wires, wiring, meters })
+    Ok(Built::new(parts, start_order, wiring, meters))
+}
+
+fn left(Laid { edge, port_type }: &Laid, meters: &Meters) -> Left {
+    let (name, help) = dropped_counter(port_type.is_downstream());
+    let labels = [("node", edge.name().to.clone()), ("where", "stop".to_owned())];
+    Left { edge: Arc::clone(edge), dropped: meters.counter(name, help, &labels) }
 }
 
 struct Builder<'a> {
@@ -123,7 +140,7 @@ impl Builder<'_> {
             let worker = kind.build(&config, &env)?;
             let of_run = env.clone();
             let factory: Factory = Box::new(move |run| kind.build(&config, &Env { run, ..of_run.clone() }));
-            let instance = self.instance(&env, factory);
+            let instance = self.instance(&env, factory, false);
             self.parts.push(Part { instance, worker, kind: node.kind.clone(), source: false });
         }
         Ok(())
@@ -152,15 +169,18 @@ impl Builder<'_> {
                 Err(error) => Err(BuildError::new(&env, chain(&error))),
             }
         });
-        let instance = self.instance(&env, factory);
+        let instance = self.instance(&env, factory, true);
         let kind = "transport".to_owned();
         self.parts.push(Part { instance, worker: Box::new(worker), kind, source: true });
         Ok(())
     }
 
-    fn instance(&self, env: &Env, factory: Factory) -> Instance {
+    fn instance(&self, env: &Env, factory: Factory, source: bool) -> Instance {
         let ends = self.wiring.ends(&env.node, env.instance);
-        let dropped = |place| env.counter(FRAMES_DROPPED, FRAMES_DROPPED_HELP, &[("where", place)]);
+        // A transport counts by itself what it cannot send.
+        let downstream = self.wiring.reads_downstream(&env.node) && !source;
+        let (name, help) = dropped_counter(downstream);
+        let dropped = |place| env.counter(name, help, &[("where", place)]);
         Instance {
             name: env.node.clone(),
             number: env.instance,

@@ -9,7 +9,7 @@ use node::{Counter, Edge, Worker};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use crate::build::Part;
+use crate::build::{Built, Part};
 use crate::node_actor::{Drain, Ended, NodeActor, Start, Stop};
 
 /// How often the head looks whether the drain limit has passed.
@@ -38,6 +38,22 @@ impl End {
 #[rtype(result = "()")]
 pub struct BeginStop;
 
+/// An edge, and where the frames are counted that are left in it when all has ended.
+#[derive(Clone, Debug)]
+pub struct Left {
+    /// The edge.
+    pub edge: Arc<Edge>,
+    /// Frames given up.
+    pub dropped: Counter,
+}
+
+impl Left {
+    fn count(&self) {
+        let batches = std::iter::from_fn(|| self.edge.take());
+        self.dropped.add(batches.map(|(_, batch)| batch.len() as u64).sum());
+    }
+}
+
 /// One instance as the head sees it.
 struct Member {
     actor: Addr<NodeActor>,
@@ -46,17 +62,12 @@ struct Member {
     name: String,
     /// Whether it takes in from outside: a transport.
     source: bool,
-    /// What is left in its edges when all has ended is counted.
-    inputs: Vec<Arc<Edge>>,
-    dropped: Counter,
 }
 
 impl Member {
     fn new(index: usize, Part { instance, worker, source, .. }: Part, head: Addr<Head>) -> Self {
         Self {
             name: instance.name.clone(),
-            inputs: instance.inputs.clone(),
-            dropped: instance.dropped.clone(),
             actor: NodeActor::new(index, instance, head.recipient()).start(),
             worker: Some(worker),
             source,
@@ -69,6 +80,7 @@ pub struct Head {
     members: Vec<Member>,
     start_order: Vec<usize>,
     wires: Arc<Vec<Wire>>,
+    left: Vec<Left>,
     drain_timeout: Duration,
     ended: Vec<bool>,
     drained: Vec<bool>,
@@ -78,15 +90,10 @@ pub struct Head {
 }
 
 impl Head {
-    /// Makes an actor of each part and a head over them, which starts them in `start_order` (indices into
-    /// `parts`). `on_end` is told once, when all have ended.
-    pub fn start(
-        parts: Vec<Part>,
-        start_order: Vec<usize>,
-        wires: Arc<Vec<Wire>>,
-        drain_timeout: Duration,
-        on_end: oneshot::Sender<End>,
-    ) -> Addr<Self> {
+    /// Makes an actor of each part and a head over them, which starts them from the MDM end. `on_end` is
+    /// told once, when all have ended.
+    pub fn start(built: Built, drain_timeout: Duration, on_end: oneshot::Sender<End>) -> Addr<Self> {
+        let Built { parts, start_order, wires, left, .. } = built;
         Self::create(move |mailbox| {
             let head = mailbox.address();
             let members: Vec<Member> = parts
@@ -100,6 +107,7 @@ impl Head {
                 members,
                 start_order,
                 wires,
+                left,
                 drain_timeout,
                 stopping: None,
                 forced: None,
@@ -181,10 +189,7 @@ impl Head {
     }
 
     fn finish(&mut self, abandoned: bool, mailbox: &mut Context<Self>) {
-        for member in &self.members {
-            let left = member.inputs.iter().flat_map(|edge| std::iter::from_fn(|| edge.take()));
-            member.dropped.add(left.map(|(_, batch)| batch.len() as u64).sum());
-        }
+        self.left.iter().for_each(Left::count);
         if let Some(on_end) = self.on_end.take() {
             // Nobody waits any more when the receiver is gone.
             let _ = on_end.send(End { forced: self.forced.is_some(), abandoned });
@@ -239,7 +244,7 @@ mod tests {
     use graph::Plan;
     use graph::plan::{EdgePlan, End as PlanEnd, NodePlan, RuntimePlan, TransportPlan};
     use node::context::Orders;
-    use node::{Batch, Config, Frame, Next, NodeError, NodeStatus, PortType, WhenFull};
+    use node::{Batch, Config, Frame, Meters, Next, NodeError, NodeStatus, PortType, WhenFull};
 
     /// Passes everything on to its first edge, or takes in and sends out as a transport does.
     struct Fake {
@@ -331,11 +336,10 @@ mod tests {
             };
             Part { instance, worker: Box::new(fake(source)), kind: String::new(), source }
         });
-        let wires = Arc::new(wiring.wires.clone());
+        let built = Built::new(parts.into(), vec![0, 1, 2], wiring, Meters::default());
         let end = actix::System::new().block_on(async {
             let (on_end, ended) = oneshot::channel();
-            let limit = Duration::from_secs(20);
-            let head = Head::start(parts.into(), vec![0, 1, 2], wires, limit, on_end);
+            let head = Head::start(built, Duration::from_secs(20), on_end);
             while sent_out.get() < 100 {
                 actix::clock::sleep(Duration::from_millis(1)).await;
             }

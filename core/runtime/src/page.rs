@@ -110,7 +110,9 @@ mod tests {
         for line in [
             format!("metergraph_edge_frames_total{{edge=\"{edge}\"}} 1"),
             format!("metergraph_edge_waiting_batches{{edge=\"{edge}\"}} 1"),
-            format!("metergraph_frames_dropped_total{{node=\"decrypt\",where=\"edge\",edge=\"{edge}\"}} 2"),
+            format!(
+                "metergraph_apdus_downstream_dropped_total{{node=\"decrypt\",where=\"edge\",edge=\"{edge}\"}} 2"
+            ),
             format!("metergraph_events_dropped_total{{edge=\"{edge}\"}} 1"),
             "metergraph_node_up{node=\"decrypt\",instance=\"1\"} 0".to_owned(),
         ] {

@@ -143,8 +143,7 @@ fn start_actors(
             };
             let (on_end, ended) = oneshot::channel();
             // The owner waits for the head.
-            let Built { parts, start_order, wires, .. } = built;
-            drop(send_head.send(Ok(Head::start(parts, start_order, wires, drain_timeout, on_end))));
+            drop(send_head.send(Ok(Head::start(built, drain_timeout, on_end))));
             let end = ended.await.unwrap_or(End::BROKEN);
             if let Some(server) = server {
                 server.stop(false).await;

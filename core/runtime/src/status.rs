@@ -5,13 +5,20 @@ use std::time::Instant;
 
 use node::event::EventEdge;
 use node::meters::{Label, Reading};
-use node::{Edge, Meters, NodeState, NodeStatus};
+use node::{Meters, NodeState, NodeStatus};
 use serde::{Deserialize, Serialize};
 
-/// Frames given up: on a full edge, when a node was stopped or started anew.
-pub(crate) const FRAMES_DROPPED: &str = "metergraph_frames_dropped_total";
-/// What the page says of them.
-pub(crate) const FRAMES_DROPPED_HELP: &str = "Frames given up, by the place where.";
+use crate::wiring::Laid;
+
+/// Name and help of the counters of what is given up: on a full edge, at a restart, at the end. Frames of
+/// end devices are counted apart from what goes down to them, so that the sums of the former match.
+pub(crate) fn dropped_counter(downstream: bool) -> (&'static str, &'static str) {
+    if downstream {
+        ("metergraph_apdus_downstream_dropped_total", "APDUs given up on the way down, by the place where.")
+    } else {
+        ("metergraph_frames_dropped_total", "Frames given up, by the place where.")
+    }
+}
 
 /// One node instance on the board.
 #[derive(Clone, Debug)]
@@ -34,7 +41,7 @@ pub struct Board {
     /// All instances.
     pub entries: Vec<Entry>,
     /// All data edges.
-    pub edges: Vec<Arc<Edge>>,
+    pub edges: Vec<Laid>,
     /// All event edges.
     pub event_edges: Vec<Arc<EventEdge>>,
     /// All meters.
@@ -161,7 +168,7 @@ impl Board {
                 Reading::Gauge(gauge) => NumberValue::Gauge(gauge.get()),
             },
         });
-        let edges = self.edges.iter().flat_map(|edge| edge_numbers(edge));
+        let edges = self.edges.iter().flat_map(edge_numbers);
         let event_edges = self.event_edges.iter().map(|edge| Number {
             name: "metergraph_events_dropped_total",
             help: "Events that found an edge full.",
@@ -188,7 +195,7 @@ impl Board {
             note: entry.status.note(),
             starts: entry.status.starts(),
         };
-        let edge_line = |edge: &Arc<Edge>| {
+        let edge_line = |Laid { edge, .. }: &Laid| {
             let (frames, _, dropped) = edge.frames();
             EdgeLine {
                 edge: edge.name().to_string(),
@@ -217,12 +224,13 @@ impl Board {
     }
 }
 
-fn edge_numbers(edge: &Edge) -> [Number; 3] {
+fn edge_numbers(Laid { edge, port_type }: &Laid) -> [Number; 3] {
     let name = edge.name();
     let labels = vec![("edge", name.to_string())];
     let (taken_in, _, dropped) = edge.frames();
     let mut of_its_node = vec![("node", name.from.clone()), ("where", "edge".to_owned())];
     of_its_node.extend(labels.iter().cloned());
+    let (dropped_name, dropped_help) = dropped_counter(port_type.is_downstream());
     [
         Number {
             name: "metergraph_edge_frames_total",
@@ -231,8 +239,8 @@ fn edge_numbers(edge: &Edge) -> [Number; 3] {
             value: NumberValue::Counter(taken_in),
         },
         Number {
-            name: FRAMES_DROPPED,
-            help: FRAMES_DROPPED_HELP,
+            name: dropped_name,
+            help: dropped_help,
             labels: of_its_node,
             value: NumberValue::Counter(dropped),
         },
@@ -262,7 +270,7 @@ pub(crate) mod tests {
     use super::*;
     use node::edge::EdgeName;
     use node::event::EventSink;
-    use node::{Batch, Frame, Reason, Severity, Source, WhenFull};
+    use node::{Batch, Edge, Frame, PortType, Reason, Severity, Source, WhenFull};
 
     /// A board with one node, an edge that dropped and an event edge that dropped.
     pub(crate) fn board() -> Board {
@@ -288,7 +296,7 @@ pub(crate) mod tests {
         Board {
             graph: "g".into(),
             entries: vec![Entry { name: "decrypt".into(), kind: "decrypt".into(), instance: 1, status }],
-            edges: vec![Arc::new(edge)],
+            edges: vec![Laid { edge: Arc::new(edge), port_type: PortType::Sealed }],
             event_edges: vec![events],
             meters: Meters::default(),
             since: Instant::now(),
@@ -311,14 +319,15 @@ pub(crate) mod tests {
 
     #[test]
     fn drops_of_edges_are_part_of_the_sums() {
-        let board = board();
-        board
-            .meters
-            .counter(FRAMES_DROPPED, "", &[("node", "decrypt".into()), ("where", "stop".into())])
-            .add(5);
+        let mut board = board();
+        let (frames, apdus) = (dropped_counter(false).0, dropped_counter(true).0);
+        board.meters.counter(frames, "", &[("node", "decrypt".into()), ("where", "stop".into())]).add(5);
         let status = board.status();
-        assert_eq!(status.sum(FRAMES_DROPPED, None), 7);
-        assert_eq!(status.sum(FRAMES_DROPPED, Some(("where", "edge"))), 2);
+        assert_eq!((status.sum(frames, None), status.sum(apdus, None)), (5, 2), "APDUs down are no frames");
+        board.edges[0].port_type = PortType::Frames;
+        let status = board.status();
+        assert_eq!((status.sum(frames, None), status.sum(apdus, None)), (7, 0));
+        assert_eq!(status.sum(frames, Some(("where", "edge"))), 2);
         assert_eq!(status.sum("metergraph_events_dropped_total", None), 1);
         let line = &status.edges[0];
         assert_eq!((line.waiting, line.batches_max, line.frames, line.dropped), (1, 1, 1, 2));

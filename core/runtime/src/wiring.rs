@@ -32,13 +32,22 @@ impl Ends {
     }
 }
 
+/// A data edge and what flows through it.
+#[derive(Clone, Debug)]
+pub struct Laid {
+    /// The edge.
+    pub edge: Arc<Edge>,
+    /// What flows.
+    pub port_type: PortType,
+}
+
 /// All edges of a running graph.
 #[derive(Debug, Default)]
 pub struct Wiring {
     /// The ends by (node or transport name, instance). A transport stands under `transport:NAME`.
     pub ends: HashMap<(String, usize), Ends>,
     /// All data edges.
-    pub edges: Vec<Arc<Edge>>,
+    pub edges: Vec<Laid>,
     /// All event edges.
     pub event_edges: Vec<Arc<EventEdge>>,
     /// The connections by name, logs included.
@@ -92,7 +101,7 @@ impl Wiring {
                         wiring.ends.entry(target).or_default().event_inputs.push(made);
                     } else {
                         let made = Arc::new(Edge::new(name, edge.batches_max, edge.when_full));
-                        wiring.edges.push(Arc::clone(&made));
+                        wiring.edges.push(Laid { edge: Arc::clone(&made), port_type: edge.port_type });
                         wiring.ends.entry(source).or_default().add_output(&edge.port, Arc::clone(&made));
                         wiring.ends.entry(target).or_default().inputs.push(made);
                     }
@@ -100,6 +109,13 @@ impl Wiring {
             }
         }
         wiring
+    }
+
+    /// Whether a node reads only what flows towards end devices.
+    #[must_use]
+    pub fn reads_downstream(&self, node: &str) -> bool {
+        let mut read = self.edges.iter().filter(|laid| laid.edge.name().to == node).peekable();
+        read.peek().is_some() && read.all(|laid| laid.port_type.is_downstream())
     }
 
     /// The ends of one instance.

@@ -7,7 +7,7 @@ use transport_sdk::abi::{ABI_MAJOR, ABI_MINOR, ENTRY_SYMBOL, status};
 
 use crate::grants::GrantError;
 
-/// Why a plugin could not be loaded or a transport not be opened. Each is one line, with its source.
+/// Why a plugin could not be loaded or a transport not be opened. Each is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     /// No folder holds the plugin.
@@ -19,12 +19,12 @@ pub enum TransportError {
         folders: String,
     },
     /// The plugin's file cannot be read.
-    #[error("plugin {}: cannot be read", path.display())]
+    #[error("plugin {}: cannot be read: {why}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// What the operating system answered.
-        source: io::Error,
+        why: io::Error,
     },
     /// The plugin's file is not the one that the graph pins.
     #[error("plugin {}: its sha256 is {found}, but the graph pins {pinned}", path.display())]
@@ -97,12 +97,12 @@ pub enum TransportError {
     #[error(transparent)]
     Driver(#[from] DriverError),
     /// The host's own side.
-    #[error("{what}")]
+    #[error("{what}: {why}")]
     Io {
         /// What was tried.
         what: &'static str,
         /// What the operating system answered.
-        source: io::Error,
+        why: io::Error,
     },
 }
 

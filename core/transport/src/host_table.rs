@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use node::clock::monotonic_ns;
 use node::event::unix_ns;
+use transport_sdk::Level;
 use transport_sdk::abi::{self, ABI_MINOR, Batch, BatchOut, Error, Status, Str, status};
 
 use crate::io::Io;
@@ -56,6 +57,12 @@ impl HostTable {
     #[must_use]
     pub fn raw(&self) -> *const abi::Host {
         &raw const self.raw
+    }
+
+    /// Log lines and numbers of the plugin.
+    #[must_use]
+    pub fn notes(&self) -> &Notes {
+        &self.notes
     }
 
     /// The I/O table; not to be held while the driver is called.
@@ -119,7 +126,7 @@ fn answer(result: Result<usize, Status>) -> Status {
 unsafe extern "C" fn log(ctx: *mut c_void, level: u32, message: Str) {
     // SAFETY: the driver passes the table's `ctx` and lends the text.
     let (table, line) = unsafe { (table(ctx), lossy(message, LINE_MAX)) };
-    table.notes.log(level, &line);
+    table.notes.log(Level::from_number(level), &line);
 }
 
 unsafe extern "C" fn now(_: *mut c_void) -> u64 {

@@ -12,6 +12,7 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use transport_sdk::abi::{self, ABI_MAJOR, ABI_MINOR};
+use transport_sdk::{Transport, glue};
 
 use crate::elf;
 use crate::error::TransportError;
@@ -37,6 +38,18 @@ pub struct Plugin {
     pub version: &'static str,
     /// JSON Schema of its configuration.
     pub config_schema: &'static str,
+}
+
+impl Plugin {
+    /// A driver of this program itself, called through the same contract as any other.
+    ///
+    /// # Errors
+    /// [`TransportError::Malformed`], when a text of it is none.
+    pub fn built_in<T: Transport + 'static>() -> Result<Self, TransportError> {
+        let table: &'static abi::Plugin = const { &glue::plugin::<T>() };
+        // SAFETY: the SDK has made the table, over texts that live for ever.
+        unsafe { read(table, Path::new(T::NAME)) }
+    }
 }
 
 /// What a plugin says of itself.
@@ -98,7 +111,7 @@ pub fn load(path: &Path, pinned: Option<&Sha256Digest>) -> Result<(Plugin, Sha25
     /// What each path stands for; no plugin where the library was refused after it was loaded.
     static LOADED: Mutex<BTreeMap<PathBuf, (Sha256Digest, Option<Plugin>)>> = Mutex::new(BTreeMap::new());
 
-    let unreadable = |source| TransportError::Unreadable { path: path.to_owned(), source };
+    let unreadable = |why| TransportError::Unreadable { path: path.to_owned(), why };
     let real = path.canonicalize().map_err(unreadable)?;
     let octets = std::fs::read(&real).map_err(unreadable)?;
     let digest: Sha256Digest = Sha256::digest(&octets).into();
@@ -168,7 +181,7 @@ fn later_major(library: &Library) -> Option<u32> {
 ///
 /// # Safety
 /// `table` must be null, or point to a table of the contract that lives for ever and does not change.
-pub(crate) unsafe fn read(table: *const abi::Plugin, path: &Path) -> Result<Plugin, TransportError> {
+unsafe fn read(table: *const abi::Plugin, path: &Path) -> Result<Plugin, TransportError> {
     let path = || path.to_owned();
     let malformed = |what: &str| TransportError::Malformed { path: path(), what: what.to_owned() };
     if table.is_null() {

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use node::clock::monotonic_ns;
 use node::{Counter, Env, Gauge};
 use tracing::{debug, error, info, trace, warn};
+use transport_sdk::Level;
 
 /// Different names of counters and of gauges; further ones are counted together.
 const NAMES_MAX: usize = 64;
@@ -52,7 +53,15 @@ impl Notes {
     }
 
     /// A line for the log; control characters in it are replaced.
-    pub fn log(&self, level: u32, line: &str) {
+    pub fn log(&self, level: Level, line: &str) {
+        let is_off = match level {
+            Level::Trace => !tracing::enabled!(tracing::Level::TRACE),
+            Level::Debug => !tracing::enabled!(tracing::Level::DEBUG),
+            _ => false,
+        };
+        if is_off {
+            return;
+        }
         {
             let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
             let now = monotonic_ns();
@@ -68,11 +77,11 @@ impl Notes {
         let line = line.replace(char::is_control, " ");
         let node = &self.env.node;
         match level {
-            0 => trace!(node, "{line}"),
-            1 => debug!(node, "{line}"),
-            2 => info!(node, "{line}"),
-            3 => warn!(node, "{line}"),
-            _ => error!(node, "{line}"),
+            Level::Trace => trace!(node, "{line}"),
+            Level::Debug => debug!(node, "{line}"),
+            Level::Info => info!(node, "{line}"),
+            Level::Warn => warn!(node, "{line}"),
+            Level::Error => error!(node, "{line}"),
         }
     }
 
@@ -153,7 +162,7 @@ mod tests {
     fn a_flood_of_lines_is_cut_and_counted() {
         let notes = Notes::new(&env("transport:wan"));
         for _ in 0..1000 {
-            notes.log(1, "again");
+            notes.log(Level::Warn, "again");
         }
         assert!(notes.suppressed.get() >= 1000 - 2 * u64::from(LINES_MAX));
     }

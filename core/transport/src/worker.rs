@@ -6,10 +6,7 @@ use std::time::Duration;
 
 use node::clock::monotonic_ns;
 use node::env::Services;
-use node::{
-    Batch, BatchPool, Context, Doorbell, Env, Frame, Next, NodeError, Reason, Severity, Source, Stopped,
-    Worker,
-};
+use node::{Batch, BatchPool, Context, Doorbell, Env, Frame, Next, NodeError, Stopped, Worker};
 use tracing::info;
 use transport_sdk::Readiness;
 use transport_sdk::abi::{self, Step};
@@ -104,7 +101,7 @@ impl TransportWorker {
     /// yet. Offers [`BoundAddresses`] under the name of `env`'s node.
     ///
     /// # Errors
-    /// [`TransportError`], one line with its source.
+    /// [`TransportError`], one line.
     pub fn open(spec: &TransportSpec, env: &Env) -> Result<Self, TransportError> {
         let path = find_plugin(&spec.plugin, &spec.plugin_dirs)?;
         let (plugin, digest) = library::load(&path, spec.sha256.as_ref())?;
@@ -122,10 +119,10 @@ impl TransportWorker {
     /// As [`Self::open`], with a plugin that is in this process already.
     ///
     /// # Errors
-    /// [`TransportError`], one line with its source.
+    /// [`TransportError`], one line.
     pub fn with_plugin(plugin: Plugin, spec: &TransportSpec, env: &Env) -> Result<Self, TransportError> {
         let grants = Grants::from_value(&spec.grants)?;
-        let poller = Poller::new().map_err(|source| TransportError::Io { what: "make a poller", source })?;
+        let poller = Poller::new().map_err(|why| TransportError::Io { what: "make a poller", why })?;
         let poller = Arc::new(poller);
         let earlier = env.services.find::<BoundAddresses>(&env.node);
         let earlier = earlier.map(|bound| (*bound).clone()).unwrap_or_default();
@@ -303,7 +300,14 @@ impl TransportWorker {
         for _ in 0..EVENT_ROUNDS {
             let count = self.driver.events(&mut self.events)?;
             for event in self.events.iter().take(count) {
-                telling::event(context, self.number, self.driver.name(), &mut self.counts, event)?;
+                telling::event(
+                    context,
+                    self.number,
+                    self.driver.name(),
+                    &mut self.counts,
+                    &self.host,
+                    event,
+                )?;
             }
             self.active |= count > 0;
             if count < EVENTS {
@@ -313,8 +317,9 @@ impl TransportWorker {
         for (why, frames) in self.counts.update(self.driver.stats()?) {
             telling::unsent(context, why, frames);
         }
-        for notice in self.host.io().take_notices() {
-            context.events.report(Reason(notice.reason), Severity::Warning, Source::Node, || notice.detail);
+        let notices = self.host.io().take_notices();
+        for notice in notices {
+            telling::notice(context, &self.host, notice);
         }
         context.events.flush(false);
         Ok(())

@@ -18,6 +18,20 @@ pub enum Level {
     Error,
 }
 
+impl Level {
+    /// The level of this number; what is above them all is an error.
+    #[must_use]
+    pub fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Trace,
+            1 => Self::Debug,
+            2 => Self::Info,
+            3 => Self::Warn,
+            _ => Self::Error,
+        }
+    }
+}
+
 /// Kinds of I/O objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]

@@ -19,7 +19,7 @@ const EVENTS_MAX: usize = 16_384;
 /// Deadlines served in one poll.
 const DUE_MAX: usize = 1024;
 /// Links written to in one poll.
-const FLUSH_MAX: usize = 256;
+const FLUSH_MAX: usize = 128;
 /// An average frame, to tell octets of room as frames.
 const FRAME_OCTETS: usize = 256;
 

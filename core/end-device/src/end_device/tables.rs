@@ -353,7 +353,7 @@ fn fixed_shape(table: TableId, data: &[u8], format: &c1222::tables::Format) -> S
     let octets = |count: usize| Shape::fields(std::iter::repeat_n(1, count));
     match table.number() {
         0 => {
-            let sets = data.get(10..14).unwrap_or_default();
+            let sets = data.get(13..17).unwrap_or_default();
             let sets: Vec<usize> = sets.iter().map(|size| usize::from(*size)).collect();
             let writable = sets.iter().take(2).copied().collect::<Vec<_>>();
             Shape::fields([1, 1, 1, 4].into_iter().chain([1; 12]).chain(sets).chain(writable))

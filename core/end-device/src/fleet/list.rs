@@ -85,9 +85,9 @@ fn push_row(out: &mut Vec<u8>, dev: Dev, reading_type: &str, end_time: u64, valu
     let (date, time) = utc(end_time);
     let ([year, month, day], [hour, minute, second]) = (date, time);
     // A vector takes any text.
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "{dev},{reading_type},{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z,{value}\n"
+        "{dev},{reading_type},{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z,{value}"
     );
 }
 
@@ -138,7 +138,9 @@ mod tests {
         list.classic(origin, 2, &ClassicMessage { number: 3, iv: 0x6550, invocation: 9 });
         list.close().unwrap();
         let mut rows = Vec::new();
-        layout.rows(meter, 3, |reading_type, end_time, value| push_row(&mut rows, dev, reading_type, end_time, value));
+        layout.rows(meter, 3, |reading_type, end_time, value| {
+            push_row(&mut rows, dev, reading_type, end_time, value)
+        });
         assert_eq!(rows.iter().filter(|octet| **octet == b'\n').count(), 6);
         let hash = Hex(&Sha256::digest(&rows)).to_string();
         let text = std::fs::read_to_string(&path).unwrap();

@@ -131,7 +131,12 @@ impl Running {
 
     /// As [`Self::start`], in an environment that may have had a run before.
     pub fn restart(spec: &TransportSpec, up_max: usize, env: Env) -> Self {
-        let mut worker = TransportWorker::open(spec, &env).unwrap_or_else(|e| panic!("{e}"));
+        let worker = TransportWorker::open(spec, &env).unwrap_or_else(|e| panic!("{e}"));
+        Self::run(worker, up_max, env)
+    }
+
+    /// Runs a worker between its two edges.
+    pub fn run(mut worker: TransportWorker, up_max: usize, env: Env) -> Self {
         let up = Arc::new(Edge::new(name("transport:wan", "ingress"), up_max, WhenFull::Wait));
         let down = Arc::new(Edge::new(name("downlink", "transport:wan"), 64, WhenFull::Wait));
         let events = Arc::new(EventEdge::new(name("transport:wan", "monitor"), 65_536, WhenFull::Collapse));

@@ -1,0 +1,320 @@
+//! From the octets of a message to the octets of its answer.
+
+use c1222::apdu::{Segment, UserInformation};
+use c1222::canonified::KeyIv;
+use c1222::envelope::Qualifier;
+use c1222::epsem::ResponseControl;
+use c1222::reassembler::Reassembly;
+use c1222::response::Detail;
+use c1222::segment::SegmentError;
+use c1222::{
+    ApTitleBuf, Apdu, DecodeError, Envelope, Epsem, EpsemControl, EpsemWriter, Leniency, Response,
+    ResponseCode, Sealing, SecurityMode, ServiceCode,
+};
+use c1222::authentication::Authentication;
+
+use super::refusal::Refusal;
+use super::services::{Caller, Refused};
+use super::{EndDevice, Moment, Verdict};
+
+/// Services in one message.
+pub(super) const SERVICES_MAX: usize = 32;
+/// Octets around the services of an answer, more than two titles and AC can take.
+const ENVELOPE_MAX: usize = 256;
+/// Octets with its length of a response that always has room: [`SERVICES_MAX`] of them are kept free.
+const SHORT_MAX: usize = 8;
+
+/// How a message was secured, and so its answer.
+#[derive(Clone, Copy)]
+struct Secured {
+    mode: SecurityMode,
+    key_iv: KeyIv,
+    /// Key and IV stood in the message itself.
+    own: bool,
+}
+
+impl EndDevice {
+    /// Octets that the services of an answer may take.
+    pub(super) fn room(&self) -> usize {
+        self.apdu_max.saturating_sub(ENVELOPE_MAX + SERVICES_MAX * SHORT_MAX)
+    }
+
+    pub(super) fn take(
+        &mut self,
+        link: u64,
+        octets: &[u8],
+        now: Moment,
+        out: &mut Vec<u8>,
+    ) -> Result<Verdict, Refusal> {
+        let apdu = Apdu::decode(octets, Leniency::Draft)?;
+        let UserInformation::Segment(segment) = apdu.user else { return self.message(&apdu, now, out) };
+        if !self.is_called(&apdu.envelope) {
+            return Err(Refusal::NotForUs);
+        }
+        match self.reassembler.push(link, &apdu, now.steady_ns) {
+            Reassembly::Incomplete => Ok(Verdict::Waiting),
+            Reassembly::Repeated => Ok(Verdict::Repeated),
+            Reassembly::Complete(whole) => self.message(&Apdu::decode(&whole, Leniency::Draft)?, now, out),
+            Reassembly::Refused(error) => {
+                self.refuse_segment(&apdu.envelope, segment, error, out);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn message(&mut self, apdu: &Apdu<'_>, now: Moment, out: &mut Vec<u8>) -> Result<Verdict, Refusal> {
+        if apdu.envelope.is_response() {
+            return Err(Refusal::UnexpectedResponse);
+        }
+        let result = self.try_message(apdu, now, out);
+        if let Err(refusal) = &result {
+            out.clear();
+            self.refuse(apdu, refusal, out);
+        }
+        result
+    }
+
+    fn try_message(&mut self, apdu: &Apdu<'_>, now: Moment, out: &mut Vec<u8>) -> Result<Verdict, Refusal> {
+        if !self.is_called(&apdu.envelope) {
+            return Err(Refusal::NotForUs);
+        }
+        let parts = Sealing::split(apdu.epsem().ok_or(DecodeError::BadSegment)?)?;
+        self.state.sessions.expire(now.steady_ns);
+        let title = apdu.envelope.calling.map(|title| ApTitleBuf::from(title.canonical()));
+        let mut plaintext = Vec::new();
+        let secured = match parts.mode {
+            SecurityMode::Clear => {
+                plaintext.extend_from_slice(parts.payload);
+                None
+            }
+            mode => match self.open(apdu, mode, &title, now, &mut plaintext) {
+                Err(Refusal::Replayed) if self.is_answered(apdu, &title, now) => return Ok(Verdict::Repeated),
+                opened => Some(opened?),
+            },
+        };
+        let epsem = Epsem::of_plaintext(parts.control, &plaintext)?;
+        if epsem.services().take(SERVICES_MAX + 1).count() > SERVICES_MAX {
+            return Err(Refusal::TooManyServices);
+        }
+        let mut caller = self.caller(title, secured);
+        if self.is_repeated(apdu, &epsem, &caller, now) {
+            return Ok(Verdict::Repeated);
+        }
+
+        let before = is_test(&apdu.envelope).then(|| self.state.clone());
+        let mut answer = Vec::new();
+        let mode = secured.map_or(SecurityMode::Clear, |secured| secured.mode);
+        let control = EpsemControl::new(mode, ResponseControl::Always);
+        let refused = self.serve_all(&epsem, &mut caller, now, EpsemWriter::new(&mut answer, control, None));
+        if let Some(before) = before {
+            self.state = before;
+        }
+
+        let is_wanted = match parts.control.response_control() {
+            ResponseControl::Never => false,
+            ResponseControl::OnException => refused,
+            ResponseControl::Always | ResponseControl::Reserved => true,
+        };
+        // One refusal from each of many nodes helps nobody.
+        if is_wanted && !(refused && self.is_called_as_one_of_many(&apdu.envelope)) {
+            self.finish(&apdu.envelope, secured, caller.logged_on, answer, now, out)?;
+        }
+        Ok(Verdict::Served)
+    }
+
+    /// Whether a message is for this node. One without called title is for whom it reaches.
+    fn is_called(&self, envelope: &Envelope<'_>) -> bool {
+        let own = self.title.as_title();
+        envelope.called.is_none_or(|called| called.same_node(&own) || called.covers(&own))
+    }
+
+    fn is_called_as_one_of_many(&self, envelope: &Envelope<'_>) -> bool {
+        envelope.called.is_some_and(|called| called.is_broadcast() || called.is_group())
+    }
+
+    fn open(
+        &mut self,
+        apdu: &Apdu<'_>,
+        mode: SecurityMode,
+        caller: &Option<ApTitleBuf>,
+        now: Moment,
+        plaintext: &mut Vec<u8>,
+    ) -> Result<Secured, Refusal> {
+        let classic = self.classic.as_mut().filter(|_| !self.profile1_only).ok_or(Refusal::NoEaxPrime)?;
+        let session = self.state.sessions.of(caller).and_then(|session| session.key_iv);
+        let key_iv = classic.open(apdu, session, now, plaintext)?;
+        Ok(Secured { mode, key_iv, own: apdu.envelope.authentication.is_some() })
+    }
+
+    /// Who asks, and what the session, where there is one, lets them do.
+    fn caller(&mut self, title: Option<ApTitleBuf>, secured: Option<Secured>) -> Caller {
+        let is_trusted = !self.profile1_only && (self.classic.is_none() || secured.is_some());
+        let mut caller = Caller {
+            title,
+            is_trusted,
+            key_iv: secured.map(|secured| secured.key_iv),
+            in_session: false,
+            logged_on: false,
+            user: 0,
+            may_write: self.users.anybody_may_write(),
+        };
+        if is_trusted && let Some(session) = self.state.sessions.of(&caller.title) {
+            caller.in_session = true;
+            caller.user = session.user;
+            caller.may_write |= session.may_write;
+        }
+        caller
+    }
+
+    /// Whether a message of that caller and id was answered lately.
+    fn is_answered(&self, apdu: &Apdu<'_>, caller: &Option<ApTitleBuf>, now: Moment) -> bool {
+        let invocation = apdu.envelope.invocation.value();
+        caller.clone().is_some_and(|title| self.answered.contains(&(title, invocation), now.steady_ns))
+    }
+
+    /// Whether the message came before. Else it is remembered, and the idle time of its session begins anew.
+    fn is_repeated(&mut self, apdu: &Apdu<'_>, epsem: &Epsem<'_>, caller: &Caller, now: Moment) -> bool {
+        let Some(title) = &caller.title else { return false };
+        let key = (title.clone(), apdu.envelope.invocation.value());
+        // A Logon begins the invocation ids of its caller anew. In clear nothing tells a new one from the old.
+        let logs_on = matches!(epsem.services().next(), Some(Ok([code, ..])) if *code == ServiceCode::LOGON.0);
+        if logs_on && caller.key_iv.is_some() {
+            self.answered.forget(|(other, _)| other == title);
+        }
+        if self.answered.contains(&key, now.steady_ns) {
+            return true;
+        }
+        if caller.is_trusted {
+            self.answered.insert(key, now.steady_ns);
+        }
+        if caller.in_session && let Some(session) = self.state.sessions.of(&caller.title) {
+            session.touch(now.steady_ns);
+        }
+        false
+    }
+
+    /// Carries out the services one after the other; whether any was refused.
+    fn serve_all(
+        &mut self,
+        epsem: &Epsem<'_>,
+        caller: &mut Caller,
+        now: Moment,
+        mut answer: EpsemWriter<'_>,
+    ) -> bool {
+        let mut room = self.room();
+        let (mut any_refused, mut response) = (false, Vec::new());
+        for service in epsem.services() {
+            response.clear();
+            let served = match service {
+                Ok(service) => self.serve(service, caller, now, room, &mut response),
+                Err(_) => Err(Refused::Because(ResponseCode::Err)),
+            };
+            let long = response.len() > SHORT_MAX - 1;
+            let fits = response.len().saturating_add(3) <= room;
+            let refused = match served {
+                Ok(()) if long && !fits => Some(self.too_large()),
+                Ok(()) => None,
+                Err(refused) => Some(refused),
+            };
+            if let Some(refused) = refused {
+                any_refused = true;
+                response.clear();
+                refused.encode(self.title.as_title(), &mut response);
+            }
+            if response.len() >= SHORT_MAX {
+                room = room.saturating_sub(response.len().saturating_add(3));
+            }
+            answer.service(|out| out.extend_from_slice(&response));
+        }
+        any_refused
+    }
+
+    /// Puts the envelope around an answer and seals it as the request was.
+    fn finish(
+        &mut self,
+        request: &Envelope<'_>,
+        secured: Option<Secured>,
+        logged_on: bool,
+        epsem: Vec<u8>,
+        now: Moment,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        let authentication = match (secured, &mut self.classic) {
+            // A session has one IV: its Logon's. What tells the answer's header from the request's is A4.
+            (Some(Secured { own: true, key_iv, .. }), _) if logged_on => Some(key_iv),
+            (Some(Secured { own: true, key_iv, .. }), Some(classic)) => {
+                Some(KeyIv { iv: classic.next_iv(now), ..key_iv })
+            }
+            _ => None,
+        };
+        let own_title = self.title.clone();
+        let envelope = Envelope {
+            calling: Some(self.answering_title(request, &own_title)),
+            authentication: authentication.map(|key_iv| Authentication::c1222(key_iv.key_id, key_iv.iv)),
+            ..request.answer(self.next_invocation())
+        };
+        *out = epsem;
+        if secured.is_some() {
+            out.extend_from_slice(&[0; c1222::epsem::MAC_LEN]);
+        }
+        envelope.wrap(out, 0);
+        if let (Some(secured), Some(classic)) = (secured, &mut self.classic) {
+            classic.seal(out, (!secured.own).then_some(secured.key_iv))?;
+        }
+        Ok(())
+    }
+
+    /// The title to answer with: as the caller wrote it, where they wrote ours.
+    fn answering_title<'t>(&self, request: &Envelope<'t>, own: &'t ApTitleBuf) -> c1222::ApTitle<'t> {
+        let own = own.as_title();
+        request.called.filter(|called| called.same_node(&own)).unwrap_or(own)
+    }
+
+    /// Tells the caller in clear why a message was refused.
+    fn refuse(&mut self, apdu: &Apdu<'_>, refusal: &Refusal, out: &mut Vec<u8>) {
+        let Some(code) = refusal.response_code() else { return };
+        let control = apdu.epsem().and_then(|epsem| epsem.first()).map(|octet| EpsemControl(*octet));
+        let never = control.is_some_and(|control| control.response_control() == ResponseControl::Never);
+        if never || self.is_called_as_one_of_many(&apdu.envelope) {
+            return;
+        }
+        let detail = match code {
+            ResponseCode::Rqtl => Detail::SizeMax(u32::try_from(self.apdu_max).unwrap_or(u32::MAX)),
+            _ => Detail::None,
+        };
+        self.write_refusal(&apdu.envelope, &Response::Refused { code, detail }, out);
+    }
+
+    fn refuse_segment(
+        &mut self,
+        envelope: &Envelope<'_>,
+        segment: Segment<'_>,
+        error: SegmentError,
+        out: &mut Vec<u8>,
+    ) {
+        let Some(code) = error.response_code() else { return };
+        let detail = match code {
+            ResponseCode::Rqtl => Detail::SizeMax(u32::try_from(super::APDU_MAX).unwrap_or(u32::MAX)),
+            ResponseCode::Sgerr => Detail::Segment {
+                offset: segment.offset,
+                size: u32::try_from(segment.part.len()).unwrap_or(u32::MAX),
+            },
+            _ => Detail::None,
+        };
+        if !self.is_called_as_one_of_many(envelope) {
+            self.write_refusal(envelope, &Response::Refused { code, detail }, out);
+        }
+    }
+
+    fn write_refusal(&mut self, request: &Envelope<'_>, response: &Response<'_>, out: &mut Vec<u8>) {
+        let control = EpsemControl::new(SecurityMode::Clear, ResponseControl::Always);
+        EpsemWriter::new(out, control, None).response(response);
+        let own_title = self.title.clone();
+        let calling = Some(self.answering_title(request, &own_title));
+        Envelope { calling, ..request.answer(self.next_invocation()) }.wrap(out, 0);
+    }
+}
+
+fn is_test(envelope: &Envelope<'_>) -> bool {
+    envelope.qualifier.is_some_and(|qualifier| qualifier.has(Qualifier::TEST))
+}
