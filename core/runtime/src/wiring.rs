@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use graph::plan::{End, Plan};
+use graph::plan::{EdgePlan, End, Plan};
 use node::context::Output;
 use node::edge::EdgeName;
 use node::env::Wire;
@@ -71,12 +71,23 @@ fn name_and_instances(plan: &Plan, end: &End) -> (String, usize) {
     }
 }
 
+/// A graph file names no events of a transport: they go where those of its ingress go.
+fn transport_events(plan: &Plan) -> Vec<EdgePlan> {
+    let events = plan.edges.iter().filter(|edge| edge.port_type == PortType::Events);
+    let of_ingress = |edge: &EdgePlan| {
+        let received =
+            plan.edges.iter().find(|other| other.port_type == PortType::Received && other.to == edge.from)?;
+        Some(EdgePlan { from: received.from, ..edge.clone() })
+    };
+    events.filter_map(of_ingress).collect()
+}
+
 impl Wiring {
     /// The edges of `plan`: one for each pair of instances.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
         let mut wiring = Self::default();
-        for edge in &plan.edges {
+        for edge in plan.edges.iter().chain(&transport_events(plan)) {
             let (from, from_instances) = name_and_instances(plan, &edge.from);
             let (to, to_instances) = name_and_instances(plan, &edge.to);
             wiring.wires.push(Wire { from: from.clone(), port: edge.port.clone(), to: to.clone() });

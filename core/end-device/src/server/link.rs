@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
+use c1222::DecodeError;
 use c1222::apdu::measure;
 
 use super::Limits;
@@ -11,6 +12,8 @@ use crate::end_device::{EndDevice, Moment, Verdict};
 
 /// Octets that are read at once.
 const READ: usize = 16 << 10;
+/// Octets of answers that wait, above which no more are made; one answer more may wait.
+const WAITING_MAX: usize = 64 << 10;
 
 /// One connection.
 pub(super) struct Link {
@@ -47,8 +50,8 @@ impl Link {
     }
 
     /// Whether it should be watched for octets to read: not while many answers wait to be sent.
-    pub fn wants_to_read(&self, limits: &Limits) -> bool {
-        !self.is_ending && self.to_send.len() < limits.apdu_max
+    pub fn wants_to_read(&self) -> bool {
+        !self.is_ending && self.to_send.len() < WAITING_MAX
     }
 
     /// Whether it should be watched for room to write.
@@ -61,41 +64,56 @@ impl Link {
         self.is_ending && self.to_send.is_empty()
     }
 
-    /// Reads what is there, a bounded part of it; faults go to `complain`. `false` when the connection is gone.
-    pub fn read(
+    /// Reads a bounded part of what is there, answers what is whole and sends what can be sent. Faults go to
+    /// `complain`. `false` when the connection is gone.
+    pub fn turn(
         &mut self,
+        is_readable: bool,
         device: &mut EndDevice,
         limits: &Limits,
         now: Moment,
         mut complain: impl FnMut(Fault),
     ) -> bool {
-        let mut buffer = [0; READ];
-        match self.stream.read(&mut buffer) {
-            Ok(0) => self.is_ending = true,
-            Ok(count) => {
-                self.quiet_since = now.steady_ns;
-                self.received.extend_from_slice(buffer.get(..count).unwrap_or_default());
-            }
-            Err(error) if is_temporary(&error) => return true,
-            Err(_) => return false,
+        if !self.write(now) {
+            return false;
         }
-        self.serve(device, limits, now, &mut complain);
-        self.write(now)
+        if is_readable && self.wants_to_read() {
+            let mut buffer = [0; READ];
+            match self.stream.read(&mut buffer) {
+                Ok(0) => self.is_ending = true,
+                Ok(count) => {
+                    self.quiet_since = now.steady_ns;
+                    self.received.extend_from_slice(buffer.get(..count).unwrap_or_default());
+                }
+                Err(error) if is_temporary(&error) => {}
+                Err(_) => return false,
+            }
+        }
+        // What is whole waits only while answers do.
+        while self.serve(device, limits, now, &mut complain) {
+            if !self.write(now) {
+                return false;
+            }
+        }
+        if self.is_ending && self.to_send.is_empty() && !self.received.is_empty() {
+            complain(DecodeError::Truncated.into());
+        }
+        true
     }
 
-    /// Answers all APDUs that are whole.
+    /// Answers APDUs that are whole, until too many answers wait; whether there were any.
     fn serve(
         &mut self,
         device: &mut EndDevice,
         limits: &Limits,
         now: Moment,
         complain: &mut impl FnMut(Fault),
-    ) {
+    ) -> bool {
         let received = std::mem::take(&mut self.received);
         let mut rest = received.as_slice();
         let mut answer = Vec::new();
         let mut any = false;
-        loop {
+        while self.to_send.len() < WAITING_MAX {
             let whole = match measure(rest, limits.apdu_max) {
                 Ok(whole) => whole.and_then(|len| rest.split_at_checked(len)),
                 Err(error) => {
@@ -117,17 +135,17 @@ impl Link {
             self.to_send.extend_from_slice(&answer);
             (rest, any) = (after, true);
         }
-        // What the peer will not finish any more is not waited for.
         self.begun = match self.begun.filter(|_| !any) {
             _ if rest.is_empty() => None,
             None => Some(now.steady_ns),
             begun => begun,
         };
         self.received.extend_from_slice(rest);
+        any
     }
 
     /// Sends what can be sent now. `false` when the connection is gone.
-    pub fn write(&mut self, now: Moment) -> bool {
+    fn write(&mut self, now: Moment) -> bool {
         while !self.to_send.is_empty() {
             match self.stream.write(&self.to_send) {
                 Ok(0) => return false,

@@ -151,7 +151,7 @@ impl Server {
         ];
         fds.extend(self.links.iter().map(|link| {
             let mut flags = PollFlags::empty();
-            flags.set(PollFlags::IN, link.wants_to_read(&self.limits));
+            flags.set(PollFlags::IN, link.wants_to_read());
             flags.set(PollFlags::OUT, link.wants_to_write());
             PollFd::new(&link.stream, flags)
         }));
@@ -204,13 +204,7 @@ impl Server {
             let peer = link.peer;
             let mut complain =
                 |fault: Fault| complain(Complaint { peer, transport: Transport::Tcp, fault });
-            let mut keep = true;
-            if writable {
-                keep = link.write(now);
-            }
-            if keep && readable && link.wants_to_read(limits) {
-                keep = link.read(device, limits, now, &mut complain);
-            }
+            let mut keep = (!readable && !writable) || link.turn(readable, device, limits, now, &mut complain);
             if keep && let Some(fault) = link.overdue(limits, now.steady_ns) {
                 complain(fault);
                 keep = false;
