@@ -24,14 +24,14 @@ impl Services {
         services.insert((node.to_owned(), TypeId::of::<T>()), service);
     }
 
-    /// What a node offers of this type; made by `make` where nothing is offered yet. For what two
+    /// What a node offers of this type; what `made` is, where nothing is offered yet. For what two
     /// neighbours share, whichever is built first.
-    pub fn find_or_provide<T: Any + Send + Sync>(&self, node: &str, make: impl FnOnce() -> T) -> Arc<T> {
+    pub fn find_or_provide<T: Any + Send + Sync>(&self, node: &str, made: T) -> Arc<T> {
+        let made = Arc::new(made);
         let mut services = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (node.to_owned(), TypeId::of::<T>());
-        let service = services.entry(key).or_insert_with(|| Arc::new(make()));
+        let offered = services.entry((node.to_owned(), TypeId::of::<T>())).or_insert_with(|| made.clone());
         // The type is part of the key, so the cast cannot fail.
-        Arc::clone(service).downcast().unwrap_or_else(|_| unreachable!("a service under another's type"))
+        Arc::clone(offered).downcast().unwrap_or(made)
     }
 
     /// What a node offers of this type.
@@ -141,6 +141,8 @@ mod tests {
         assert_eq!(services.find::<u32>("keys").as_deref(), Some(&7));
         assert!(services.find::<u64>("keys").is_none());
         assert!(services.find::<u32>("other").is_none());
+        assert_eq!(*services.find_or_provide::<u32>("keys", 8), 7);
+        assert_eq!(*services.find_or_provide::<u64>("keys", 8), 8);
     }
 
     #[test]

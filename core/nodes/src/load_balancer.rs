@@ -58,7 +58,7 @@ impl NodeKind for LoadBalancerKind {
     fn build(&self, config: &Config, env: &Env) -> Result<Box<dyn Worker>, BuildError> {
         Ok(Box::new(LoadBalancer {
             directory: key_store::lent(config, env)?,
-            refusals: env.services.find_or_provide(&env.node, Refusals::default),
+            refusals: env.services.find_or_provide(&env.node, Refusals::default()),
             tally: Tally::new(env),
             pool: env.pool.clone(),
             shards: Vec::new(),

@@ -129,7 +129,8 @@ impl<'p> BlockRing<'p> {
 pub(super) fn shape(set: &LoadProfile) -> Shape {
     let layout = &set.layout;
     let values = set.channels.iter().map(|channel| channel.size);
-    let interval = Shape::fields((layout.status_size() > 0).then_some(layout.status_size()).into_iter().chain(values));
+    let interval =
+        Shape::fields((layout.status_size() > 0).then_some(layout.status_size()).into_iter().chain(values));
     let time = layout.time.short_size();
     let rest = layout.head_size().saturating_sub(time);
     let mut block: Vec<_> = [time, rest].into_iter().filter(|size| *size > 0).map(Shape::Octets).collect();

@@ -101,13 +101,7 @@ struct Entry {
 
 impl EventLog {
     /// Adds an entry; `time` on the device's clock.
-    pub fn add(
-        &mut self,
-        time: Option<u64>,
-        user: u16,
-        code: EventCode,
-        argument: [u8; ARGUMENT as usize],
-    ) {
+    pub fn add(&mut self, time: Option<u64>, user: u16, code: EventCode, argument: [u8; ARGUMENT as usize]) {
         if self.entries.len() >= usize::from(ENTRIES) {
             self.entries.pop_front();
             self.overflow |= self.unread >= ENTRIES;
@@ -186,7 +180,8 @@ mod tests {
             let mut out = Vec::new();
             log.write(&format, &mut out);
             let read = Log::read_events(&out, &sizes, &format).unwrap();
-            let entries: Vec<_> = read.entries().map(|entry| (entry.sequence, entry.user, entry.time)).collect();
+            let entries: Vec<_> =
+                read.entries().map(|entry| (entry.sequence, entry.user, entry.time)).collect();
             let (parts, count) = entry_parts(&format);
             assert_eq!(out.len(), HEAD.iter().sum::<usize>() + parts.iter().sum::<usize>() * count);
             (read.head, entries)

@@ -1,6 +1,7 @@
 //! From the octets of a message to the octets of its answer.
 
 use c1222::apdu::{Segment, UserInformation};
+use c1222::authentication::Authentication;
 use c1222::canonified::KeyIv;
 use c1222::envelope::Qualifier;
 use c1222::epsem::ResponseControl;
@@ -11,7 +12,6 @@ use c1222::{
     ApTitleBuf, Apdu, DecodeError, Envelope, Epsem, EpsemControl, EpsemWriter, Leniency, Response,
     ResponseCode, Sealing, SecurityMode, ServiceCode,
 };
-use c1222::authentication::Authentication;
 
 use super::refusal::Refusal;
 use super::services::{Caller, Refused};
@@ -88,7 +88,9 @@ impl EndDevice {
                 None
             }
             mode => match self.open(apdu, mode, &title, now, &mut plaintext) {
-                Err(Refusal::Replayed) if self.is_answered(apdu, &title, now) => return Ok(Verdict::Repeated),
+                Err(Refusal::Replayed) if self.is_answered(apdu, &title, now) => {
+                    return Ok(Verdict::Repeated);
+                }
                 opened => Some(opened?),
             },
         };
@@ -177,7 +179,8 @@ impl EndDevice {
         let Some(title) = &caller.title else { return false };
         let key = (title.clone(), apdu.envelope.invocation.value());
         // A Logon begins the invocation ids of its caller anew. In clear nothing tells a new one from the old.
-        let logs_on = matches!(epsem.services().next(), Some(Ok([code, ..])) if *code == ServiceCode::LOGON.0);
+        let logs_on =
+            matches!(epsem.services().next(), Some(Ok([code, ..])) if *code == ServiceCode::LOGON.0);
         if logs_on && caller.key_iv.is_some() {
             self.answered.forget(|(other, _)| other == title);
         }
@@ -187,7 +190,9 @@ impl EndDevice {
         if caller.is_trusted {
             self.answered.insert(key, now.steady_ns);
         }
-        if caller.in_session && let Some(session) = self.state.sessions.of(&caller.title) {
+        if caller.in_session
+            && let Some(session) = self.state.sessions.of(&caller.title)
+        {
             session.touch(now.steady_ns);
         }
         false

@@ -75,7 +75,9 @@ impl Running<'_> {
             RESET_LIST_POINTERS => self.reset_lists(parameters),
             UPDATE_LAST_READ_ENTRY => self.mark_read(parameters),
             REMOTE_RESET => self.remote_reset(parameters, out),
-            SET_DATE_TIME if self.tables.profile.format.time == TimeFormat::Absent => return Outcome::Conflict,
+            SET_DATE_TIME if self.tables.profile.format.time == TimeFormat::Absent => {
+                return Outcome::Conflict;
+            }
             SET_DATE_TIME => self.set_clock(parameters, out),
             other if all(&self.tables.profile).any(|known| known == other) => None,
             _ => return Outcome::Unknown,

@@ -1,12 +1,12 @@
 //! One service after the other.
 
+use c1222::ap_title::Form;
 use c1222::canonified::KeyIv;
 use c1222::identification::{Feature, Identification};
 use c1222::native_address::ShortOctets;
 use c1222::registration::TaggedId;
 use c1222::request::Password;
 use c1222::response::{Detail, Titles};
-use c1222::ap_title::Form;
 use c1222::{ApTitle, ApTitleBuf, Request, Response, ResponseCode};
 
 use super::classic::MECHANISM;
@@ -180,8 +180,7 @@ impl EndDevice {
         caller: &mut Caller,
         now: Moment,
     ) -> Result<u16, Refused> {
-        let granted =
-            self.state.sessions.begin(&caller.title, user, caller.key_iv, timeout_s, now.steady_ns);
+        let granted = self.state.sessions.begin(&caller.title, user, caller.key_iv, timeout_s, now.steady_ns);
         let granted = granted.ok_or(ResponseCode::Bsy)?;
         (caller.in_session, caller.logged_on, caller.user) = (true, true, user);
         caller.may_write = self.users.anybody_may_write();
@@ -216,7 +215,9 @@ impl EndDevice {
         let right = self.users.check(user, password);
         caller.user = user;
         caller.may_write = right.unwrap_or(false);
-        if caller.in_session && let Some(session) = self.state.sessions.of(&caller.title) {
+        if caller.in_session
+            && let Some(session) = self.state.sessions.of(&caller.title)
+        {
             (session.user, session.may_write) = (user, caller.may_write);
         }
         if right.is_some() { Ok(()) } else { Err(ResponseCode::Isc.into()) }

@@ -54,7 +54,8 @@ impl Sessions {
         if self.0.len() >= SESSIONS_MAX {
             return None;
         }
-        let timeout_s = asked_s.filter(|asked| *asked > 0).map_or(TIMEOUT_S, |asked| asked.min(TIMEOUT_MAX_S));
+        let timeout_s =
+            asked_s.filter(|asked| *asked > 0).map_or(TIMEOUT_S, |asked| asked.min(TIMEOUT_MAX_S));
         let timeout_ns = u64::from(timeout_s) * NS_PER_S;
         let deadline = now.saturating_add(timeout_ns);
         let (caller, may_write) = (caller.clone(), false);

@@ -70,9 +70,7 @@ impl Shape {
         match self {
             Self::Octets(_) => None,
             Self::Array(of, count) => (index <= *count).then(|| of.size().saturating_mul(index)),
-            Self::Record(elements) => {
-                elements.get(..index).map(|before| before.iter().map(Self::size).sum())
-            }
+            Self::Record(elements) => elements.get(..index).map(|before| before.iter().map(Self::size).sum()),
         }
     }
 }

@@ -62,7 +62,8 @@ enum Content {
 impl Tables {
     /// The tables of a device of this profile.
     pub fn new(profile: DeviceProfile, meter: Meter, serial: &str) -> Self {
-        let step_min = profile.load_profiles.first().map_or(STEP_MIN, |set| u64::from(set.interval_min).max(1));
+        let step_min =
+            profile.load_profiles.first().map_or(STEP_MIN, |set| u64::from(set.interval_min).max(1));
         let mut tables = Self { profile, meter, step_min, list: BTreeMap::new() };
         tables.add_laid_out();
         tables.add_described();
@@ -142,9 +143,12 @@ impl Tables {
 
     /// ST0.
     fn add_general(&mut self) {
-        let all = || self.list.iter().map(|(table, entry)| (*table, entry.writable)).chain([(GenConfig::TABLE, false)]);
+        let all = || {
+            self.list.iter().map(|(table, entry)| (*table, entry.writable)).chain([(GenConfig::TABLE, false)])
+        };
         let numbers = |manufacturer: bool, writable: bool| {
-            let of = all().filter(|(table, may)| table.is_manufacturer() == manufacturer && (*may || !writable));
+            let of =
+                all().filter(|(table, may)| table.is_manufacturer() == manufacturer && (*may || !writable));
             Set::octets(of.map(|(table, _)| table.number()))
         };
         let procedures = |manufacturer: bool| {
@@ -208,8 +212,8 @@ impl Tables {
     pub fn shape(&self, table: TableId, state: &State) -> Option<Shape> {
         let format = &self.profile.format;
         Some(match &self.list.get(&table)?.content {
-            Content::Fixed(data) => fixed_shape(table, data, format),
-            Content::Layout(at) => layout_shape(self.layout(*at)?),
+            Content::Fixed(data) => Shape::of_fixed(table, data, format),
+            Content::Layout(at) => Shape::of_layout(self.layout(*at)?),
             Content::Blocks(at) => blocks::shape(self.set(*at)?),
             Content::BlockStatus => {
                 let set = || Shape::fields([1, 2, 2, 4, 2, 2]);
@@ -229,7 +233,14 @@ impl Tables {
 
     /// Appends a range of a table's data, at a Unix second by the device's clock; `false` when there is no such
     /// table or range.
-    pub fn read(&self, table: TableId, range: Range<usize>, state: &State, utc: u64, out: &mut Vec<u8>) -> bool {
+    pub fn read(
+        &self,
+        table: TableId,
+        range: Range<usize>,
+        state: &State,
+        utc: u64,
+        out: &mut Vec<u8>,
+    ) -> bool {
         let Some(entry) = self.list.get(&table) else { return false };
         let mut made = Vec::new();
         let data = match &entry.content {
@@ -328,7 +339,8 @@ impl Tables {
 
     /// The places of the sets of ST64 to ST67, without a gap from the first.
     fn numbered_sets(&self) -> impl Iterator<Item = usize> {
-        let place = |number| self.profile.load_profiles.iter().position(|set| set.table == TableId::standard(number));
+        let place =
+            |number| self.profile.load_profiles.iter().position(|set| set.table == TableId::standard(number));
         (64..=67).map_while(place)
     }
 }
@@ -336,7 +348,11 @@ impl Tables {
 /// What a register shows that was at `since` when it was cleared; it goes from `max` to 0.
 fn turned(count: i64, since: i64, max: u64) -> i64 {
     let (count, since) = (count.cast_unsigned(), since.cast_unsigned());
-    let shown = if count >= since { count - since } else { count.wrapping_sub(since).wrapping_add(max).wrapping_add(1) };
+    let shown = if count >= since {
+        count - since
+    } else {
+        count.wrapping_sub(since).wrapping_add(max).wrapping_add(1)
+    };
     i64::try_from(shown).unwrap_or(0)
 }
 
@@ -348,43 +364,3 @@ fn identification(serial: &str, packed: bool) -> Vec<u8> {
     let digits: Vec<u8> = serial.bytes().filter(u8::is_ascii_digit).map(|digit| digit - b'0').collect();
     digits.chunks(2).map(|pair| pair.iter().fold(0, |octet, digit| octet << 4 | digit)).collect()
 }
-
-fn fixed_shape(table: TableId, data: &[u8], format: &c1222::tables::Format) -> Shape {
-    let octets = |count: usize| Shape::fields(std::iter::repeat_n(1, count));
-    match table.number() {
-        0 => {
-            let sets = data.get(13..17).unwrap_or_default();
-            let sets: Vec<usize> = sets.iter().map(|size| usize::from(*size)).collect();
-            let writable = sets.iter().take(2).copied().collect::<Vec<_>>();
-            Shape::fields([1, 1, 1, 4].into_iter().chain([1; 12]).chain(sets).chain(writable))
-        }
-        1 => Shape::fields([4, 8, 1, 1, 1, 1, ManufacturerId::serial_size(format)]),
-        3 => Shape::fields([1, 2, 1]),
-        11 | 20 | 21 => octets(data.len()),
-        12 => Shape::Record(vec![Shape::array(Shape::Octets(4), data.len() / 4)]),
-        16 | 22 => Shape::Record(vec![Shape::array(Shape::Octets(1), data.len())]),
-        60 | 61 => {
-            let sets = data.len().saturating_sub(7) / 6;
-            Shape::fields([4, 2, 1].into_iter().chain(std::iter::repeat_n([2, 2, 1, 1], sets).flatten()))
-        }
-        70 | 71 => Shape::fields([1, 1, 1, 1, 1, 2, 2]),
-        _ => Shape::fields([data.len()]),
-    }
-}
-
-/// The fields of a layout, and what lies between them.
-fn layout_shape(layout: &TableLayout) -> Shape {
-    let mut places: Vec<(usize, usize)> =
-        layout.fields.iter().map(|field| (field.offset, field.quantity.size)).collect();
-    places.sort_unstable();
-    let (mut sizes, mut at) = (Vec::new(), 0_usize);
-    for (offset, size) in places.into_iter().chain([(layout.size, 0)]) {
-        // Fields may overlap: then only the first is an element.
-        if let Some(gap) = offset.checked_sub(at) {
-            sizes.extend([gap, size].into_iter().filter(|size| *size > 0));
-            at = offset.saturating_add(size);
-        }
-    }
-    Shape::fields(sizes)
-}
-

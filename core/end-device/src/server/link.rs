@@ -164,7 +164,9 @@ impl Link {
 
     /// Why its time is over, if it is.
     pub fn overdue(&self, limits: &Limits, now: u64) -> Option<Fault> {
-        let over = |since: u64, limit: std::time::Duration| u128::from(now.saturating_sub(since)) >= limit.as_nanos();
+        let over = |since: u64, limit: std::time::Duration| {
+            u128::from(now.saturating_sub(since)) >= limit.as_nanos()
+        };
         if !self.to_send.is_empty() {
             return over(self.waiting_since, limits.message).then_some(Fault::NotTaken);
         }

@@ -90,7 +90,11 @@ impl Server {
         let (listener, datagrams) = bind_both(address)?;
         let bound = listener.local_addr()?;
         if !bound.ip().is_unspecified() {
-            device.set_native_address(NativeAddress { ip: bound.ip(), port: Some(bound.port()), protocol: None });
+            device.set_native_address(NativeAddress {
+                ip: bound.ip(),
+                port: Some(bound.port()),
+                protocol: None,
+            });
         }
         let (woken, waker) = UnixStream::pair()?;
         Ok(Self {
@@ -202,9 +206,9 @@ impl Server {
         self.links.retain_mut(|link| {
             let (readable, writable) = ready.next().unwrap_or_default();
             let peer = link.peer;
-            let mut complain =
-                |fault: Fault| complain(Complaint { peer, transport: Transport::Tcp, fault });
-            let mut keep = (!readable && !writable) || link.turn(readable, device, limits, now, &mut complain);
+            let mut complain = |fault: Fault| complain(Complaint { peer, transport: Transport::Tcp, fault });
+            let mut keep =
+                (!readable && !writable) || link.turn(readable, device, limits, now, &mut complain);
             if keep && let Some(fault) = link.overdue(limits, now.steady_ns) {
                 complain(fault);
                 keep = false;

@@ -103,7 +103,7 @@ impl NodeKind for DecryptKind {
         Ok(Box::new(Shard {
             own,
             vault: key_store::lent(config, env)?,
-            refusals: env.services.find_or_provide(&balancer, Refusals::default),
+            refusals: env.services.find_or_provide(&balancer, Refusals::default()),
             journal,
             associations: Associations::new(own.shard, own.shards),
             classics: Classics::new(Rules::default()),

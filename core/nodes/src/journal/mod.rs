@@ -64,7 +64,7 @@ impl NodeKind for JournalKind {
 
     fn build(&self, config: &Config, env: &Env) -> Result<Box<dyn Worker>, BuildError> {
         let folder = env.state.join(config.text("path"));
-        let log = env.services.find_or_provide(&env.node, || Log::new(FileLayer::of(env), folder));
+        let log = env.services.find_or_provide(&env.node, Log::new(FileLayer::of(env), folder));
         let mib = |key: &str| u64::try_from(config.integer(key)).unwrap_or(0) << 20;
         let settings = Settings {
             segment_octets: mib("segment_mib"),

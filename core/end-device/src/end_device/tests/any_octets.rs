@@ -30,26 +30,38 @@ fn services() -> impl Strategy<Value = Vec<u8>> {
         out
     };
     prop_oneof![
-        (table(), prop::collection::vec(any::<u16>(), 1..=9), any::<u16>()).prop_map(move |(table, index, elements)| {
-            encode(Request::IndexRead { table, index: Index::new(&index).unwrap(), elements })
-        }),
-        (table(), prop::collection::vec(0..6_u16, 1..=5), 0..6_u16).prop_map(move |(table, index, elements)| {
-            encode(Request::IndexRead { table, index: Index::new(&index).unwrap(), elements })
-        }),
+        (table(), prop::collection::vec(any::<u16>(), 1..=9), any::<u16>()).prop_map(
+            move |(table, index, elements)| {
+                encode(Request::IndexRead { table, index: Index::new(&index).unwrap(), elements })
+            }
+        ),
+        (table(), prop::collection::vec(0..6_u16, 1..=5), 0..6_u16).prop_map(
+            move |(table, index, elements)| {
+                encode(Request::IndexRead { table, index: Index::new(&index).unwrap(), elements })
+            }
+        ),
         (table(), any::<u32>(), any::<u16>()).prop_map(move |(table, offset, count)| {
             encode(Request::OffsetRead { table, offset: U24::saturating(offset >> 8), count })
         }),
         (table(), any::<u16>(), any::<Vec<u8>>()).prop_map(move |(table, offset, data)| {
             encode(Request::OffsetWrite { table, offset: U24::from(offset % 20), data: TableData::of(&data) })
         }),
-        (table(), prop::collection::vec(any::<u16>(), 1..=9), any::<Vec<u8>>()).prop_map(move |(table, index, data)| {
-            encode(Request::IndexWrite { table, index: Index::new(&index).unwrap(), data: TableData::of(&data) })
-        }),
+        (table(), prop::collection::vec(any::<u16>(), 1..=9), any::<Vec<u8>>()).prop_map(
+            move |(table, index, data)| {
+                encode(Request::IndexWrite {
+                    table,
+                    index: Index::new(&index).unwrap(),
+                    data: TableData::of(&data),
+                })
+            }
+        ),
         // Procedures of all kinds.
-        (0..40_u8, any::<u8>(), prop::collection::vec(any::<u8>(), 0..12)).prop_map(move |(id, kind, rest)| {
-            let data = [&[id, kind & 0x38], &rest[..]].concat();
-            encode(Request::FullWrite { table: TableId(7), data: TableData::of(&data) })
-        }),
+        (0..40_u8, any::<u8>(), prop::collection::vec(any::<u8>(), 0..12)).prop_map(
+            move |(id, kind, rest)| {
+                let data = [&[id, kind & 0x38], &rest[..]].concat();
+                encode(Request::FullWrite { table: TableId(7), data: TableData::of(&data) })
+            }
+        ),
         (any::<u16>(), any::<Option<u16>>()).prop_map(move |(user_id, timeout_s)| {
             encode(Request::Logon { user_id, user: &[b' '; 10], timeout_s })
         }),

@@ -94,7 +94,8 @@ fn each_flaw_has_its_name() {
     client.session = Some(c1222::canonified::KeyIv { key_id: 0, iv: [0; 4] });
     let message = client.message(&[ST5], at(1));
     assert_eq!(refusal(&mut device, &mut client, &message, 1), Refusal::NoSession);
-    let mut client = Client { response_control: ResponseControl::Never, ..Client::sealing(SecurityMode::Mac) };
+    let mut client =
+        Client { response_control: ResponseControl::Never, ..Client::sealing(SecurityMode::Mac) };
     let mut message = client.message(&[ST5], at(1));
     *message.last_mut().unwrap() ^= 1;
     let answer = client.send(&mut device, &message, at(1));

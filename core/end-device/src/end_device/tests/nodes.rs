@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use c1222::ap_title::Form;
 use c1222::envelope::Qualifier;
 use c1222::epsem::ResponseControl;
 use c1222::identification::Feature;
@@ -9,7 +10,6 @@ use c1222::native_address::{NativeAddress, ShortOctets};
 use c1222::registration::{ConnectionType, NodeType, Registration, TaggedId};
 use c1222::request::Password;
 use c1222::tables::TableId;
-use c1222::ap_title::Form;
 use c1222::{Apdu, Leniency, Request, Response, ResponseCode, ServiceCode, TableData, U24};
 
 use super::super::testing::*;
@@ -23,7 +23,8 @@ fn it_says_what_it_is() {
     for (mut device, secured) in [(open_device(), false), (classic_device(), true)] {
         let answer = Client::clear().ask(&mut device, &[IDENTIFY], at(1));
         let response =
-            Response::decode(&answer.responses[0], Some(ServiceCode::IDENTIFICATION), Leniency::Strict).unwrap();
+            Response::decode(&answer.responses[0], Some(ServiceCode::IDENTIFICATION), Leniency::Strict)
+                .unwrap();
         let Response::Identification(identification) = response else { panic!("{response:?}") };
         assert_eq!(identification.standard, 3);
         let features: Vec<_> = identification.features().collect();

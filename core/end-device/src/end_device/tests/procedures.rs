@@ -86,8 +86,7 @@ fn st0_says_which_procedures_there_are() {
     for number in 0..0x1000 {
         let procedure = ProcedureId(number);
         let (outcome, _) = run(&mut device, procedure, &[0xee; 40], at(1));
-        let expected =
-            if config.has_procedure(procedure) { Outcome::BadParameter } else { Outcome::Unknown };
+        let expected = if config.has_procedure(procedure) { Outcome::BadParameter } else { Outcome::Unknown };
         assert_eq!(outcome, expected, "{procedure}");
     }
 }

@@ -102,7 +102,9 @@ fn tables_read_as_the_profile_and_the_codec_expect() {
     let mut rows = Vec::new();
     for table in [52, 23, 64].map(st) {
         let data = read(&mut device, table);
-        profile.readings(table, &data, &mut stamp, |reading| rows.push((reading.end_time, reading.value))).unwrap();
+        profile
+            .readings(table, &data, &mut stamp, |reading| rows.push((reading.end_time, reading.value)))
+            .unwrap();
     }
     assert_eq!(rows.len(), 2 + 168 * 4);
     assert!(rows[0].1.mantissa > 0);
@@ -120,7 +122,8 @@ fn the_default_read_brings_the_registers() {
 #[test]
 fn parts_are_parts_of_the_whole() {
     let mut device = device();
-    let offset = |table, offset, count| Request::OffsetRead { table, offset: U24::new(offset).unwrap(), count };
+    let offset =
+        |table, offset, count| Request::OffsetRead { table, offset: U24::new(offset).unwrap(), count };
     let index = |table, indices: &[u16], elements| Request::IndexRead {
         table,
         index: Index::new(indices).unwrap(),
@@ -187,11 +190,8 @@ fn what_is_written_is_read() {
     let full = Request::FullWrite { table: MT5, data: TableData::of(&data) };
     let offset =
         Request::OffsetWrite { table: MT5, offset: U24::from(3_u16), data: TableData::of(&[0x33, 0x44]) };
-    let index = Request::IndexWrite {
-        table: MT5,
-        index: Index::new(&[3]).unwrap(),
-        data: TableData::of(&[0x77]),
-    };
+    let index =
+        Request::IndexWrite { table: MT5, index: Index::new(&[3]).unwrap(), data: TableData::of(&[0x77]) };
     assert_eq!(codes(&mut device, &[full, offset, index]), [OK; 3]);
     assert_eq!(read(&mut device, MT5), [1, 2, 3, 0x33, 0x44, 6, 7, 0x77]);
     let format = residential().format;
@@ -207,8 +207,11 @@ fn what_is_written_is_read() {
 fn writes_are_refused_each_for_its_reason() {
     let mut device = device();
     let full = |table, data| Request::FullWrite { table, data: TableData::of(data) };
-    let offset =
-        |table, at, data| Request::OffsetWrite { table, offset: U24::new(at).unwrap(), data: TableData::of(data) };
+    let offset = |table, at, data| Request::OffsetWrite {
+        table,
+        offset: U24::new(at).unwrap(),
+        data: TableData::of(data),
+    };
     let index = |table, at: &[u16], data| Request::IndexWrite {
         table,
         index: Index::new(at).unwrap(),
