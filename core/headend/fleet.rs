@@ -1,5 +1,7 @@
 //! `metergraph fleet`: simulated end devices behind cell relays.
 
+mod serve;
+
 use std::io::{IsTerminal, stderr};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
@@ -29,6 +31,9 @@ const HEAD_END: &str = ".1";
 /// # Errors
 /// For people: files that cannot be read or written, a head-end that is not there.
 pub fn fleet(args: &FleetArgs) -> miette::Result<ExitCode> {
+    if args.serve.is_some() {
+        return serve::serve(args);
+    }
     let (Some(shipment), Some(system), Some(connect)) = (&args.shipment, &args.system, &args.connect) else {
         return Err(miette!("a fleet needs --shipment, --system and --connect"));
     };

@@ -4,6 +4,7 @@
 //! [`dispatch`] carries out a command.
 
 pub mod cli;
+pub mod compare;
 mod demo;
 mod fleet;
 pub mod graph_file;

@@ -1,6 +1,8 @@
 //! What the scenario tests share: the program, the vectors, folders, fleets.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod lab;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -49,4 +51,12 @@ pub fn program() -> Command {
 /// Runs it to its end.
 pub fn metergraph(arguments: &[String]) -> Output {
     program().args(arguments).output().unwrap()
+}
+
+/// Where the shared libraries of this build are.
+pub fn plugin_dir() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_metergraph"));
+    let beside = program.parent().unwrap();
+    let deps = beside.join("deps");
+    if deps.join("libmetergraph_tcp.so").exists() { deps } else { beside.to_owned() }
 }

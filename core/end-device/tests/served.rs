@@ -244,7 +244,8 @@ fn connections_have_limits() {
     let (mut slow, mut idle) = (served.connect(), served.connect());
     slow.write_all(&request(1, &[ST5])).unwrap();
     idle.write_all(&request(2, &[ST5])).unwrap();
-    (read_apdu(&mut slow), read_apdu(&mut idle));
+    read_apdu(&mut slow);
+    read_apdu(&mut idle);
     let mut third = served.connect();
     assert!(is_closed(&mut third));
     assert_eq!(served.complaint(), "too-many-links");
@@ -321,7 +322,7 @@ fn the_standards_example_is_answered_under_its_key_over_both() {
     let (request, key) = example();
     for over_tcp in [true, false] {
         let (_, same_key) = example();
-        let served = Served::new(".123.8437", Some(Classic::new(&[(2, same_key)], 0)), Limits::default());
+        let served = Served::new(".123.8437", Some(Classic::new([(2, &same_key)], 0)), Limits::default());
         let mut answer = vec![0; 2000];
         if over_tcp {
             let mut stream = served.connect();

@@ -1,6 +1,5 @@
 //! `metergraph demo`: a head-end and a fleet as two processes, and what both say of the same reports.
 
-mod compare;
 mod process;
 
 use std::fs::{self, File};
@@ -11,7 +10,7 @@ use miette::{IntoDiagnostic, WrapErr, miette};
 use node::Value;
 
 use crate::cli::DemoArgs;
-use compare::{Exported, Listed};
+use crate::compare::{self, Exported, Listed};
 use process::{Background, run_self};
 
 /// The installation's identity in the demo: a public test value.
@@ -112,7 +111,8 @@ fn show_page(addresses: &Addresses) -> miette::Result<()> {
         .into_diagnostic()
         .wrap_err_with(|| format!("the metrics page on {http}"))?;
     println!("\nhttp://{http}/metrics says, among others:");
-    for line in page.lines().filter(|line| line.starts_with("metergraph_frames_")) {
+    let shown = |line: &&str| line.starts_with("metergraph_frames_") && !line.ends_with(" 0");
+    for line in page.lines().filter(shown) {
         println!("  {line}");
     }
     Ok(())

@@ -150,7 +150,7 @@ pub(super) fn request(request: &Request<'_>) -> String {
         }
         Request::Registration(Registration { period_s, .. }) => {
             format!("{name}, every {} s", period_s.get())
-        },
+        }
         Request::Wait(seconds) => format!("{name} {seconds} s"),
         Request::Other { code, .. } => format!("service {code}"),
         _ => name.to_owned(),

@@ -50,9 +50,9 @@ impl Keys {
     ) -> miette::Result<Self> {
         let mut all = Self { system: system.map(crate::keys::read_system).transpose()?, ..Self::default() };
         for text in keys {
-            let key = text.split_once(':').and_then(|(id, hex)| {
-                Some((id.parse().ok()?, EaxPrime::new(&Key128::from_hex(hex).ok()?)))
-            });
+            let key = text
+                .split_once(':')
+                .and_then(|(id, hex)| Some((id.parse().ok()?, EaxPrime::new(&Key128::from_hex(hex).ok()?))));
             // The text is not shown: it may hold a key.
             all.classic.push(key.ok_or_else(|| miette!("--key takes ID:HEX, a number and 32 hex digits"))?);
         }
@@ -83,9 +83,10 @@ impl Keys {
         id: u8,
         titles: [Option<ApTitle<'_>>; 2],
     ) -> impl Iterator<Item = &'k EaxPrime> {
-        let titled = titles.into_iter().flatten().filter_map(|title| {
-            self.titled.get(&c1222::ApTitleBuf::from(title.canonical()))
-        });
+        let titled = titles
+            .into_iter()
+            .flatten()
+            .filter_map(|title| self.titled.get(&c1222::ApTitleBuf::from(title.canonical())));
         let titled: Vec<_> = titled.flatten().collect();
         titled.into_iter().chain(&self.classic).filter(move |(other, _)| *other == id).map(|(_, key)| key)
     }

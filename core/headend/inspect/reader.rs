@@ -7,7 +7,7 @@ use c1222::canonified::{self, KeyIv};
 use c1222::carriage::{self, Carried};
 use c1222::reassembler::{Limits, Reassembler, Reassembly};
 use c1222::{
-    Apdu, ApTitle, ApTitleBuf, Epsem, EpsemControl, Leniency, Request, Response, SecurityMode, ServiceCode,
+    ApTitle, ApTitleBuf, Apdu, Epsem, EpsemControl, Leniency, Request, Response, SecurityMode, ServiceCode,
     UserInformation, ap_title,
 };
 use seal::control::{Down, Items, Up};

@@ -71,12 +71,7 @@ fn hex(name: &str, octets: &[u8]) -> miette::Result<Vec<Found>> {
         };
         let octets = read_hex(&digits)
             .ok_or_else(|| miette!("{name}, line {number}: not an even number of hex digits"))?;
-        found.push(Found {
-            place: format!("{name}:{number}"),
-            id,
-            conversation: name.to_owned(),
-            octets,
-        });
+        found.push(Found { place: format!("{name}:{number}"), id, conversation: name.to_owned(), octets });
     }
     Ok(found)
 }
@@ -131,12 +126,7 @@ fn capture(name: &str, octets: &[u8]) -> miette::Result<Vec<Found>> {
 }
 
 fn of_stream(name: &str, packet: usize, end: &End, octets: Vec<u8>) -> Found {
-    Found {
-        place: format!("{name}:{packet} {end}"),
-        id: None,
-        conversation: end.conversation(),
-        octets,
-    }
+    Found { place: format!("{name}:{packet} {end}"), id: None, conversation: end.conversation(), octets }
 }
 
 /// What a capture has given so far.
@@ -176,9 +166,16 @@ impl Gathered<'_> {
             Some(TransportSlice::Tcp(tcp)) => {
                 let end = End { from, from_port: tcp.source_port(), to, to_port: tcp.destination_port() };
                 let (name, packet, found) = (self.name, self.packet, &mut self.found);
-                self.streams.segment(packet, &end, tcp.sequence_number(), tcp.syn(), tcp.payload(), |octets| {
-                    found.push(of_stream(name, packet, &end, octets));
-                });
+                self.streams.segment(
+                    packet,
+                    &end,
+                    tcp.sequence_number(),
+                    tcp.syn(),
+                    tcp.payload(),
+                    |octets| {
+                        found.push(of_stream(name, packet, &end, octets));
+                    },
+                );
             }
             _ => {}
         }

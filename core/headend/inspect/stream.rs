@@ -214,8 +214,7 @@ mod tests {
     #[test]
     fn both_directions_are_one_conversation() {
         let there = end();
-        let back =
-            End { from: there.to, from_port: there.to_port, to: there.from, to_port: there.from_port };
+        let back = End { from: there.to, from_port: there.to_port, to: there.from, to_port: there.from_port };
         assert_eq!(there.conversation(), back.conversation());
     }
 

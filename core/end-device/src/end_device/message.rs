@@ -1,16 +1,13 @@
 //! From the octets of a message to the octets of its answer.
 
-use c1222::apdu::{Segment, UserInformation};
-use c1222::authentication::Authentication;
+use c1222::apdu::UserInformation;
 use c1222::canonified::KeyIv;
 use c1222::envelope::Qualifier;
 use c1222::epsem::ResponseControl;
 use c1222::reassembler::Reassembly;
-use c1222::response::Detail;
-use c1222::segment::SegmentError;
 use c1222::{
-    ApTitleBuf, Apdu, DecodeError, Envelope, Epsem, EpsemControl, EpsemWriter, Leniency, Response,
-    ResponseCode, Sealing, SecurityMode, ServiceCode,
+    ApTitleBuf, Apdu, DecodeError, Envelope, Epsem, EpsemControl, EpsemWriter, Leniency, ResponseCode,
+    Sealing, SecurityMode, ServiceCode,
 };
 
 use super::refusal::Refusal;
@@ -26,11 +23,11 @@ const SHORT_MAX: usize = 8;
 
 /// How a message was secured, and so its answer.
 #[derive(Clone, Copy)]
-struct Secured {
-    mode: SecurityMode,
-    key_iv: KeyIv,
+pub(super) struct Secured {
+    pub mode: SecurityMode,
+    pub key_iv: KeyIv,
     /// Key and IV stood in the message itself.
-    own: bool,
+    pub own: bool,
 }
 
 impl EndDevice {
@@ -130,7 +127,7 @@ impl EndDevice {
         envelope.called.is_none_or(|called| called.same_node(&own) || called.covers(&own))
     }
 
-    fn is_called_as_one_of_many(&self, envelope: &Envelope<'_>) -> bool {
+    pub(super) fn is_called_as_one_of_many(&self, envelope: &Envelope<'_>) -> bool {
         envelope.called.is_some_and(|called| called.is_broadcast() || called.is_group())
     }
 
@@ -232,91 +229,6 @@ impl EndDevice {
             answer.service(|out| out.extend_from_slice(&response));
         }
         any_refused
-    }
-
-    /// Puts the envelope around an answer and seals it as the request was.
-    fn finish(
-        &mut self,
-        request: &Envelope<'_>,
-        secured: Option<Secured>,
-        logged_on: bool,
-        epsem: Vec<u8>,
-        now: Moment,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Refusal> {
-        let authentication = match (secured, &mut self.classic) {
-            // A session has one IV: its Logon's. What tells the answer's header from the request's is A4.
-            (Some(Secured { own: true, key_iv, .. }), _) if logged_on => Some(key_iv),
-            (Some(Secured { own: true, key_iv, .. }), Some(classic)) => {
-                Some(KeyIv { iv: classic.next_iv(now), ..key_iv })
-            }
-            _ => None,
-        };
-        let own_title = self.title.clone();
-        let envelope = Envelope {
-            calling: Some(self.answering_title(request, &own_title)),
-            authentication: authentication.map(|key_iv| Authentication::c1222(key_iv.key_id, key_iv.iv)),
-            ..request.answer(self.next_invocation())
-        };
-        *out = epsem;
-        if secured.is_some() {
-            out.extend_from_slice(&[0; c1222::epsem::MAC_LEN]);
-        }
-        envelope.wrap(out, 0);
-        if let (Some(secured), Some(classic)) = (secured, &mut self.classic) {
-            classic.seal(out, (!secured.own).then_some(secured.key_iv))?;
-        }
-        Ok(())
-    }
-
-    /// The title to answer with: as the caller wrote it, where they wrote ours.
-    fn answering_title<'t>(&self, request: &Envelope<'t>, own: &'t ApTitleBuf) -> c1222::ApTitle<'t> {
-        let own = own.as_title();
-        request.called.filter(|called| called.same_node(&own)).unwrap_or(own)
-    }
-
-    /// Tells the caller in clear why a message was refused.
-    fn refuse(&mut self, apdu: &Apdu<'_>, refusal: &Refusal, out: &mut Vec<u8>) {
-        let Some(code) = refusal.response_code() else { return };
-        let control = apdu.epsem().and_then(|epsem| epsem.first()).map(|octet| EpsemControl(*octet));
-        let never = control.is_some_and(|control| control.response_control() == ResponseControl::Never);
-        if never || self.is_called_as_one_of_many(&apdu.envelope) {
-            return;
-        }
-        let detail = match code {
-            ResponseCode::Rqtl => Detail::SizeMax(u32::try_from(self.apdu_max).unwrap_or(u32::MAX)),
-            _ => Detail::None,
-        };
-        self.write_refusal(&apdu.envelope, &Response::Refused { code, detail }, out);
-    }
-
-    fn refuse_segment(
-        &mut self,
-        envelope: &Envelope<'_>,
-        segment: Segment<'_>,
-        error: SegmentError,
-        out: &mut Vec<u8>,
-    ) {
-        let Some(code) = error.response_code() else { return };
-        let detail = match code {
-            ResponseCode::Rqtl => Detail::SizeMax(u32::try_from(super::APDU_MAX).unwrap_or(u32::MAX)),
-            ResponseCode::Sgerr => Detail::Segment {
-                offset: segment.offset,
-                size: u32::try_from(segment.part.len()).unwrap_or(u32::MAX),
-            },
-            _ => Detail::None,
-        };
-        if !self.is_called_as_one_of_many(envelope) {
-            self.write_refusal(envelope, &Response::Refused { code, detail }, out);
-        }
-    }
-
-    fn write_refusal(&mut self, request: &Envelope<'_>, response: &Response<'_>, out: &mut Vec<u8>) {
-        let control = EpsemControl::new(SecurityMode::Clear, ResponseControl::Always);
-        EpsemWriter::new(out, control, None).response(response);
-        let own_title = self.title.clone();
-        let calling = Some(self.answering_title(request, &own_title));
-        Envelope { calling, ..request.answer(self.next_invocation()) }.wrap(out, 0);
     }
 }
 

@@ -3,6 +3,7 @@
 //! Sans-I/O: octets of a request in, octets of the answer out, at a time that the caller says. Whoever owns
 //! the sockets cuts streams into APDUs and long answers into segments.
 
+mod answer;
 mod blocks;
 mod classic;
 mod event_log;

@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+use c1222::device_profile::TableLayout;
+use c1222::tables::{Format, ManufacturerId, TableId};
+
 /// A table, or a part of one, as elements within elements. Elements are numbered from 0 in the order in which
 /// the standard lists them; bits within an octet are not told apart.
 #[derive(Clone, Debug)]
@@ -23,6 +26,44 @@ impl Shape {
     /// So many elements of one shape.
     pub fn array(of: Self, count: usize) -> Self {
         Self::Array(Box::new(of), count)
+    }
+
+    /// A table of the standard that never changes, with this data.
+    pub fn of_fixed(table: TableId, data: &[u8], format: &Format) -> Self {
+        match table.number() {
+            0 => {
+                let sets = data.get(13..17).unwrap_or_default().iter().map(|size| usize::from(*size));
+                let writable = sets.clone().take(2);
+                Self::fields([1, 1, 1, 4].into_iter().chain([1; 12]).chain(sets).chain(writable))
+            }
+            1 => Self::fields([4, 8, 1, 1, 1, 1, ManufacturerId::serial_size(format)]),
+            3 => Self::fields([1, 2, 1]),
+            11 | 20 | 21 => Self::fields(std::iter::repeat_n(1, data.len())),
+            12 => Self::Record(vec![Self::array(Self::Octets(4), data.len() / 4)]),
+            16 | 22 => Self::Record(vec![Self::array(Self::Octets(1), data.len())]),
+            60 | 61 => {
+                let sets = data.len().saturating_sub(7) / 6;
+                let sets = std::iter::repeat_n([2, 2, 1, 1], sets).flatten();
+                Self::fields([4, 2, 1].into_iter().chain(sets))
+            }
+            70 | 71 => Self::fields([1, 1, 1, 1, 1, 2, 2]),
+            _ => Self::fields([data.len()]),
+        }
+    }
+
+    /// The fields of a layout, and what lies between them. Of fields that overlap only the first is an element.
+    pub fn of_layout(layout: &TableLayout) -> Self {
+        let fields = layout.fields.iter().map(|field| (field.offset, field.quantity.size));
+        let mut places: Vec<(usize, usize)> = fields.collect();
+        places.sort_unstable();
+        let (mut sizes, mut at) = (Vec::new(), 0_usize);
+        for (offset, size) in places.into_iter().chain([(layout.size, 0)]) {
+            if let Some(gap) = offset.checked_sub(at) {
+                sizes.extend([gap, size].into_iter().filter(|size| *size > 0));
+                at = offset.saturating_add(size);
+            }
+        }
+        Self::fields(sizes)
     }
 
     /// Octets of it.

@@ -44,7 +44,7 @@ pub fn open_device() -> EndDevice {
 }
 
 pub fn classic(freshness_s: u32) -> Classic {
-    Classic::new(&[(0, Key128::from_octets(KEY)), (2, Key128::from_octets([9; 16]))], freshness_s)
+    Classic::new([(0, &Key128::from_octets(KEY)), (2, &Key128::from_octets([9; 16]))], freshness_s)
 }
 
 pub fn classic_device() -> EndDevice {

@@ -431,6 +431,9 @@ impl Fleet {
         if self.sent_until_us == 0 {
             self.sent_until_us = now_us;
         }
+        // What no connection took was not sent.
+        let lost: u64 = self.relays.iter_mut().map(|relay| relay.lost(now_us)).sum();
+        self.counts.sent = self.counts.sent.saturating_sub(lost);
         if let Some(mut list) = self.list.take() {
             for simulated in &self.devices.reporters {
                 let association = simulated.reporter.association();

@@ -265,3 +265,111 @@ impl Relay {
 pub(super) fn first(octets: &[u8]) -> Result<Option<usize>, c1222::DecodeError> {
     Ok(measure(octets, APDU_MAX)?.filter(|len| *len <= octets.len()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    const APDU: [u8; 5] = [0x60, 3, 1, 2, 3];
+
+    /// Waits until something happens at the relay's socket.
+    fn wait(poller: &mut Poller) {
+        let mut ready = Vec::new();
+        while ready.is_empty() {
+            poller.wait(Duration::from_secs(5), &mut ready).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_was_not_wholly_written_is_lost() {
+        for (written, lost) in [(0, 3), (1, 3), (4, 3), (5, 2), (14, 1), (15, 0)] {
+            let mut relay = Relay::new(0);
+            relay.out(1).extend_from_slice(&APDU.repeat(3));
+            relay.written = written;
+            assert_eq!((relay.lost(1), relay.is_empty()), (lost, true), "{written}");
+        }
+    }
+
+    #[test]
+    fn it_connects_writes_reads_and_comes_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = [listener.local_addr().unwrap()];
+        let mut poller = Poller::new().unwrap();
+        let mut relay = Relay::new(7);
+        assert!(!relay.has_room() && relay.dial(&poller, &address, 1).unwrap() && relay.is_connecting());
+        wait(&mut poller);
+        relay.dialled(&poller, 1).unwrap();
+        assert!(relay.is_up() && relay.has_room());
+        let (mut peer, _) = listener.accept().unwrap();
+
+        relay.out(10).extend_from_slice(&APDU);
+        assert!(!relay.is_ripe(11, false) && relay.is_ripe(11, true) && relay.is_ripe(10 + HOLD_US, false));
+        assert_eq!((relay.write(&poller).unwrap(), relay.is_empty()), (5, true));
+        let mut came = [0; 5];
+        peer.read_exact(&mut came).unwrap();
+        assert_eq!(came, APDU);
+
+        // An APDU and the beginning of another one, then the rest of that.
+        let mut inbox = Vec::new();
+        peer.write_all(&[&APDU[..], &APDU[..3]].concat()).unwrap();
+        wait(&mut poller);
+        assert_eq!(relay.read(&mut inbox), (8, ReadEnd::Empty));
+        assert_eq!((first(&inbox[..8]), first(&inbox[5..8])), (Ok(Some(5)), Ok(None)));
+        relay.keep(&inbox[5..8]);
+        peer.write_all(&APDU[3..]).unwrap();
+        wait(&mut poller);
+        assert_eq!((relay.held(), relay.read(&mut inbox)), (3, (5, ReadEnd::Empty)));
+        assert_eq!(inbox[..5], APDU);
+
+        drop(peer);
+        wait(&mut poller);
+        assert_eq!(relay.read(&mut inbox), (0, ReadEnd::Ended));
+        relay.lost(20);
+        assert!(!relay.dial(&poller, &address, 21).unwrap());
+        assert!(relay.dial(&poller, &address, 20 + 2 * RETRY_MIN_US).unwrap());
+    }
+
+    #[test]
+    fn a_full_connection_is_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut poller, mut relay) = (Poller::new().unwrap(), Relay::new(0));
+        relay.dial(&poller, &[listener.local_addr().unwrap()], 1).unwrap();
+        wait(&mut poller);
+        relay.dialled(&poller, 1).unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        let mut written = 0;
+        while !relay.blocked {
+            relay.out(1).extend_from_slice(&APDU.repeat(10_000));
+            written += relay.write(&poller).unwrap();
+        }
+        relay.out(1).extend_from_slice(&vec![0; WAITING_MAX]);
+        assert!(!relay.has_room() && !relay.is_ripe(u64::MAX, true));
+        let reader = std::thread::spawn(move || {
+            let mut count = 0;
+            io::copy(&mut { peer }, &mut Counting(&mut count)).unwrap();
+            count
+        });
+        let all = written + relay.out.len() - relay.written;
+        while !relay.is_empty() {
+            wait(&mut poller);
+            relay.write(&poller).unwrap();
+        }
+        drop(relay);
+        assert_eq!(reader.join().unwrap(), all);
+    }
+
+    struct Counting<'c>(&'c mut usize);
+
+    impl Write for Counting<'_> {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            *self.0 += octets.len();
+            Ok(octets.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+}

@@ -95,13 +95,19 @@ impl Reporter {
     /// A device that has never reported.
     #[must_use]
     pub fn new(association: Association) -> Self {
-        let invocation = mix(u64::from(association.sid.0), u64::from(association.epoch.0)) as u16;
+        Self::at(association, Counter::default(), 0)
+    }
+
+    /// A device that goes on with these counters.
+    fn at(association: Association, counter: Counter, number: u32) -> Self {
+        // Anywhere, and not again where an earlier run began: relays drop a message whose A8 came just before.
+        let invocation = mix(u64::from(association.sid.0), u64::from(counter.floor())) as u16;
         Self {
             association,
             down: Window::default(),
             unacknowledged: VecDeque::new(),
-            counter: Counter::default(),
-            number: 0,
+            counter,
+            number,
             invocation,
             attempts: 0,
             linked_us: 0,

@@ -45,28 +45,25 @@ impl Reporter {
     /// The device after a restart.
     #[must_use]
     pub fn resume(association: Association, saved: Saved, system: System) -> Self {
-        let mut reporter = Self::new(association);
-        reporter.number = saved.number;
-        let oldest = saved.frames.iter().map(|frame| frame.number).min();
-        let Association { sid, epoch, .. } = reporter.association;
-        if saved.sid != sid || saved.epoch != epoch {
-            reporter.number = oldest.unwrap_or(saved.number).min(saved.number);
-            return reporter;
+        let Saved { sid, epoch, floor, number, mark, frames, .. } = saved;
+        // Without its frames the device has to seal anew from here on.
+        let oldest = frames.iter().map(|frame| frame.number).fold(number, u32::min);
+        if (sid, epoch) != (association.sid, association.epoch) {
+            return Self::at(association, Counter::default(), oldest);
         }
-        reporter.counter = Counter::resume(saved.floor);
-        if let Some(highest) = saved.mark.checked_sub(1)
+        let mut reporter = Self::at(association, Counter::resume(floor), oldest);
+        if let Some(highest) = mark.checked_sub(1)
             && let Some(window) = Window::from_durable(View { highest, bits: u64::MAX })
         {
             reporter.down = window;
         }
-        if saved.frames.iter().all(|frame| reporter.is_own(frame, system)) {
-            reporter.unacknowledged.extend(saved.frames.into_iter().map(|frame| {
+        // Sealed under other keys of the same epoch, as after a new shipment file, they are of no use.
+        if frames.iter().all(|frame| reporter.is_own(frame, system)) {
+            reporter.number = number;
+            reporter.unacknowledged.extend(frames.into_iter().map(|frame| {
                 let KeptFrame { seq, number, body } = frame;
                 Unacknowledged { seq, number, made_us: 0, body: body.into() }
             }));
-        } else {
-            // Sealed under other keys of the same epoch, as after a new shipment file.
-            reporter.number = oldest.unwrap_or(saved.number).min(saved.number);
         }
         reporter
     }

@@ -68,6 +68,15 @@ impl Stopper {
     }
 }
 
+/// What is to be done.
+struct Ready {
+    stop: bool,
+    datagrams: bool,
+    connections: bool,
+    /// Of each link, whether it can be read and whether it can be written.
+    links: Vec<(bool, bool)>,
+}
+
 /// One end device and its sockets.
 pub struct Server {
     device: EndDevice,
@@ -130,24 +139,23 @@ impl Server {
     /// When the system cannot wait for sockets.
     pub fn run(&mut self, mut complain: impl FnMut(Complaint)) -> io::Result<()> {
         loop {
-            let (woken, datagrams, connections, ready) = self.wait()?;
-            if woken {
+            let ready = self.wait()?;
+            if ready.stop {
                 return Ok(());
             }
-            if datagrams {
+            if ready.datagrams {
                 self.take_datagrams(&mut complain);
             }
-            self.serve_links(&ready, &mut complain);
-            // Last, so that places in `ready` stay those of the links.
-            if connections {
+            self.serve_links(&ready.links, &mut complain);
+            // Last, so that the links are those that were waited for.
+            if ready.connections {
                 self.accept(&mut complain);
             }
         }
     }
 
-    /// Waits for something to do: whether it was woken, there are datagrams, there are connections, and which
-    /// links can be read or written.
-    fn wait(&self) -> io::Result<(bool, bool, bool, Vec<(bool, bool)>)> {
+    /// Waits for something to do.
+    fn wait(&self) -> io::Result<Ready> {
         let mut fds = vec![
             PollFd::new(&self.woken, PollFlags::IN),
             PollFd::new(&self.datagrams, PollFlags::IN),
@@ -170,8 +178,8 @@ impl Server {
             (flags.intersects(PollFlags::IN | gone), flags.intersects(PollFlags::OUT | gone))
         });
         let mut next = || ready.next().is_some_and(|(readable, _)| readable);
-        let (woken, datagrams, connections) = (next(), next(), next());
-        Ok((woken, datagrams, connections, ready.collect()))
+        let (stop, datagrams, connections) = (next(), next(), next());
+        Ok(Ready { stop, datagrams, connections, links: ready.collect() })
     }
 
     fn now(&self) -> Moment {

@@ -4,9 +4,10 @@ use c1222::epsem::ResponseControl;
 use c1222::tables::TableId;
 use c1222::{Request, ResponseCode, SecurityMode};
 use proptest::prelude::*;
+use seal::secret::Key128;
 
 use super::super::testing::*;
-use super::super::{EndDevice, Refusal, Setup, Verdict};
+use super::super::{Classic, EndDevice, Refusal, Setup, Verdict};
 
 use ResponseCode::{Isc, Ok as OK, Sme};
 
@@ -36,6 +37,23 @@ fn it_answers_as_it_is_asked() {
     ivs.sort_unstable();
     ivs.dedup();
     assert_eq!(ivs.len(), first, "an IV was used twice");
+}
+
+#[test]
+fn a_draft_era_caller_is_answered_with_titles_as_it_writes_them() {
+    let in_table = |text: &str| {
+        let octets =
+            [&[0x0d], &[title(text).as_title().arcs().len() as u8], title(text).as_title().arcs()].concat();
+        Some(c1222::ApTitleBuf::from(c1222::ApTitle::decode(&octets).unwrap()))
+    };
+    let mut client = Client::sealing(SecurityMode::Cipher);
+    (client.called, client.title) = (in_table(TITLE), in_table(CALLER));
+    let message = client.message(&[ST5], at(1));
+    let mut out = Vec::new();
+    assert_eq!(classic_device().receive(1, &message, at(1), &mut out), Verdict::Served);
+    let apdu = c1222::Apdu::decode(&out, c1222::Leniency::Draft).unwrap();
+    assert!(apdu.is_draft());
+    client.keys.open(&apdu, None, at(1), &mut Vec::new()).unwrap();
 }
 
 #[test]
@@ -77,11 +95,11 @@ fn each_flaw_has_its_name() {
     let mut device = classic_device();
     let mut client = Client::sealing(SecurityMode::Cipher);
     client.key_id = 2;
-    client.keys = super::super::Classic::new(&[(2, seal::secret::Key128::from_octets([8; 16]))], 0);
+    client.keys = Classic::new([(2, &Key128::from_octets([8; 16]))], 0);
     let message = client.message(&[ST5], at(1));
     assert_eq!(refusal(&mut device, &mut client, &message, 1), Refusal::WrongMac);
     client.key_id = 5;
-    client.keys = super::super::Classic::new(&[(5, seal::secret::Key128::from_octets(KEY))], 0);
+    client.keys = Classic::new([(5, &Key128::from_octets(KEY))], 0);
     let message = client.message(&[ST5], at(1));
     assert_eq!(refusal(&mut device, &mut client, &message, 1), Refusal::UnknownKey(5));
     for strip in [|client: &mut Client| client.called = None, |client: &mut Client| client.title = None] {

@@ -40,7 +40,7 @@ fn device_for(message: &Value, apdu: &Apdu<'_>) -> (EndDevice, Client) {
     let key_id = message["canonified_cleartext"].as_str().map(|header| octets(header)[header.len() / 2 - 5]);
     let classic = || {
         let key: [u8; 16] = octets(message["key"].as_str()?).try_into().unwrap();
-        Some(Classic::new(&[(key_id?, Key128::from_octets(key))], 0))
+        Some(Classic::new([(key_id?, &Key128::from_octets(key))], 0))
     };
     let meter = Meter::new(1, Dev([1; 8]));
     let setup = Setup { classic: classic(), ..Setup::new(residential(), called, "1".into(), meter) };

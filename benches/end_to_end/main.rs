@@ -1,0 +1,3 @@
+//! Frames a second from end device to acknowledgement.
+
+fn main() {}

@@ -1,0 +1,54 @@
+//! Measuring in CPU time, so that a busy machine shows less.
+
+use std::time::Duration;
+
+use rustix::thread::Pid;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::support::{Failure, Spread};
+
+/// Measurements of one figure, after one that does not count.
+const SAMPLES: usize = 11;
+
+/// CPU time of this thread.
+pub fn thread_cpu() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
+}
+
+/// CPU time of another thread of this process, which rests: that of a running one is a tick old.
+///
+/// # Errors
+/// When there is no such thread, or its system does not say.
+pub fn cpu_of(thread: Pid) -> Result<Duration, Failure> {
+    let text = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat"))?;
+    let spent = text.split(' ').next().ok_or("an empty schedstat")?;
+    Ok(Duration::from_nanos(spent.parse()?))
+}
+
+/// Nanoseconds of each of so many units.
+pub fn each(spent: Duration, units: usize) -> f64 {
+    spent.as_nanos() as f64 / units.max(1) as f64
+}
+
+/// Nanoseconds a unit of `work` over so many units; `prepare` is not measured.
+///
+/// # Errors
+/// That of `work`.
+pub fn ns_each<S>(
+    units: usize,
+    state: &mut S,
+    mut prepare: impl FnMut(&mut S),
+    mut work: impl FnMut(&mut S) -> Result<(), Failure>,
+) -> Result<Spread, Failure> {
+    let mut samples = Vec::with_capacity(SAMPLES);
+    for place in 0..=SAMPLES {
+        prepare(state);
+        let begin = thread_cpu();
+        work(state)?;
+        let spent = thread_cpu().saturating_sub(begin);
+        if place > 0 {
+            samples.push(each(spent, units));
+        }
+    }
+    Ok(Spread::of(samples))
+}

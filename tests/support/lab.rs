@@ -1,0 +1,153 @@
+//! A laboratory for scenario tests: a folder with made-up devices, a key store and a graph on free ports.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{metergraph, program, root};
+
+/// The installation's identity in tests: a public test value.
+pub const SYSTEM: &str = "0011223344556677";
+
+/// A folder with everything that a head-end and a fleet need; gone when dropped.
+pub struct Lab {
+    pub folder: tempfile::TempDir,
+    /// Where the head-end listens for meters.
+    pub port: u16,
+    /// Where it serves metrics.
+    pub http: u16,
+}
+
+/// A child process that is killed when dropped.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Lab {
+    /// A laboratory with so many profile-1 devices; `more` is appended to the shipment file.
+    pub fn new(devices: u32, more: &str) -> Self {
+        let lab = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), http: free_port() };
+        lab.must(
+            &["keys", "sample", "--devices", &devices.to_string(), "--profile"],
+            &[&root().join("graphs/profiles/residential.toml"), Path::new("--out"), &lab.shipment()],
+        );
+        let mut file = std::fs::OpenOptions::new().append(true).open(lab.shipment()).unwrap();
+        file.write_all(more.as_bytes()).unwrap();
+        lab.must(&["keys", "init", "--system", SYSTEM, "--state"], &[&lab.state()]);
+        lab.must(&["keys", "import", "--test-keys"], &[&lab.shipment(), Path::new("--state"), &lab.state()]);
+        std::fs::write(lab.graph(), lab.graph_text("")).unwrap();
+        lab
+    }
+
+    fn must(&self, words: &[&str], paths: &[&Path]) {
+        let mut arguments: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        arguments.extend(paths.iter().map(|path| path.display().to_string()));
+        let output = metergraph(&arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The demo's graph on this laboratory's ports, with further lines.
+    pub fn graph_text(&self, more: &str) -> String {
+        let text = std::fs::read_to_string(root().join("graphs/demo.toml")).unwrap();
+        let text = text.replace("127.0.0.1:11153", &format!("127.0.0.1:{}", self.port));
+        text.replace("127.0.0.1:19153", &format!("127.0.0.1:{}", self.http)) + "\n" + more
+    }
+
+    pub fn graph(&self) -> PathBuf {
+        self.folder.path().join("graph.toml")
+    }
+
+    pub fn shipment(&self) -> PathBuf {
+        self.folder.path().join("lab.csv")
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Starts the head-end and waits until every node runs.
+    pub fn head_end(&self) -> Running {
+        let running = self.head_end_unready();
+        let since = Instant::now();
+        while !self.status().is_some_and(|status| status.ready) {
+            assert!(since.elapsed() < Duration::from_secs(60), "not ready: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        running
+    }
+
+    /// Starts the head-end.
+    pub fn head_end_unready(&self) -> Running {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.file("log")).unwrap();
+        let mut command = program();
+        command.arg("run").arg(self.graph()).arg("--state").arg(self.state());
+        command.args(["--log", "json", "--report"]).arg(self.file("report.json"));
+        Running(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
+    }
+
+    /// Tells the head-end to end, waits until it has drained, and answers its last status.
+    pub fn stop(&self, mut running: Running) -> runtime::Status {
+        let id = running.0.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        let since = Instant::now();
+        let ended = loop {
+            if let Some(status) = running.0.try_wait().unwrap() {
+                break status;
+            }
+            assert!(since.elapsed() < Duration::from_secs(90), "does not end: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert!(ended.success(), "{ended}: {}", self.log());
+        serde_json::from_slice(&std::fs::read(self.file("report.json")).unwrap()).unwrap()
+    }
+
+    /// What the head-end says of itself now.
+    pub fn status(&self) -> Option<runtime::Status> {
+        match runtime::ask(&self.state(), &runtime::Request::Status) {
+            Ok(runtime::Answer::Status(status)) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// The end of the head-end's log.
+    pub fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.file("log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(15)..].join("\n")
+    }
+
+    /// A fleet of all profile-1 devices against this head-end; its list goes to `list.txt`.
+    pub fn fleet(&self, more: &[&str]) -> Running {
+        let mut command = program();
+        command.arg("fleet").arg("--shipment").arg(self.shipment()).args(["--system", SYSTEM]);
+        command.args(["--connect", &format!("127.0.0.1:{}", self.port), "--json", "--list"]);
+        command.arg(self.file("list.txt")).args(more);
+        let out = std::fs::File::create(self.file("fleet.json")).unwrap();
+        let log = std::fs::File::create(self.file("fleet.log")).unwrap();
+        Running(command.stdout(out).stderr(log).spawn().unwrap())
+    }
+
+    /// Waits until the fleet has ended by itself and answers what it printed.
+    pub fn fleet_end(&self, mut fleet: Running) -> serde_json::Value {
+        fleet.0.wait().unwrap();
+        let log = std::fs::read_to_string(self.file("fleet.log")).unwrap();
+        serde_json::from_slice(&std::fs::read(self.file("fleet.json")).unwrap())
+            .unwrap_or_else(|_| panic!("the fleet said: {log}"))
+    }
+}
