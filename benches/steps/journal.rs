@@ -31,8 +31,7 @@ pub fn bench(lab: &Lab, figures: &mut Figures) -> Result<(), Failure> {
 /// Commits and records a second, in commits of about so many octets.
 fn commits(lab: &Lab, octets: usize) -> Result<(f64, f64), Failure> {
     let folder = lab.state.join("commits");
-    let mut writer =
-        Writer::open(Arc::new(OsFiles), &folder, Settings::default(), &Durable::default())?;
+    let mut writer = Writer::open(Arc::new(OsFiles), &folder, Settings::default(), &Durable::default())?;
     let (since, mut commits, mut records) = (Instant::now(), 0_u32, 0_u32);
     while since.elapsed() < LASTS {
         while writer.records() == 0 || writer.batch_octets() + RECORD.len() < octets {

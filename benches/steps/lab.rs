@@ -5,8 +5,8 @@ use std::fs;
 use c1222::epsem::ResponseControl;
 use c1222::tables::TableId;
 use c1222::{
-    ApTitleBuf, Envelope, EpsemControl, EpsemWriter, InvocationId, Qualifier, Request, SecurityMode, TableData,
-    carriage,
+    ApTitleBuf, Envelope, EpsemControl, EpsemWriter, InvocationId, Qualifier, Request, SecurityMode,
+    TableData, carriage,
 };
 use keystore::sample::{self, Sample};
 use keystore::shipment::{RowKeys, Shipment};

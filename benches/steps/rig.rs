@@ -65,9 +65,8 @@ impl Rig {
         settings: &[(&str, &str)],
     ) -> Result<Box<dyn Worker>, BuildError> {
         let fields = kind.spec().fields.into_iter();
-        let mut config = Config(
-            fields.filter_map(|field| Some((field.name.into_owned(), field.default?))).collect(),
-        );
+        let mut config =
+            Config(fields.filter_map(|field| Some((field.name.into_owned(), field.default?))).collect());
         for (key, text) in settings {
             config.0.insert((*key).to_owned(), Value::from(*text));
         }

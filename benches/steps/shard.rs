@@ -15,9 +15,9 @@ use rustix::thread::{Pid, gettid};
 
 use crate::lab::Lab;
 use crate::rig::{Rig, edge};
-use crate::way;
 use crate::support::{Failure, Figures, Spread};
 use crate::timing::{cpu_of, each};
+use crate::way;
 
 /// Reports of each device, after two that do not count.
 const ROUNDS: u32 = 9;
@@ -50,7 +50,7 @@ fn run(lab: &Lab, acknowledge: bool) -> Result<Spread, Failure> {
     let (tell, told) = mpsc::channel();
     let samples = thread::scope(|scope| {
         let shard = scope.spawn(|| {
-            drop(tell.send(gettid()));
+            tell.send(gettid()).map_err(|_| NodeError::new("nobody listens"))?;
             let result = worker.run(&mut Context::new(wiring));
             edges.iter().for_each(|edge| edge.close());
             result
@@ -103,12 +103,7 @@ fn settle(inputs: Vec<Arc<Edge>>, taken: &[AtomicUsize; 2]) -> Result<(), NodeEr
 }
 
 /// Feeds a report of each device; answers nanoseconds of the shard's thread for each.
-fn feed(
-    batches: Vec<Batch>,
-    input: &Edge,
-    shard: Pid,
-    done: impl Fn() -> bool,
-) -> Result<f64, Failure> {
+fn feed(batches: Vec<Batch>, input: &Edge, shard: Pid, done: impl Fn() -> bool) -> Result<f64, Failure> {
     let frames = batches.iter().map(Batch::len).sum();
     thread::sleep(REST);
     let before = cpu_of(shard)?;

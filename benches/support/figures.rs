@@ -54,14 +54,6 @@ impl Figures {
         }
     }
 
-    /// A word, such as the name of a file system.
-    pub fn word(&mut self, name: &str, word: &str) {
-        match &mut self.json {
-            Some(object) => drop(object.insert(name.to_owned(), word.into())),
-            None => println!("{name}: {word}"),
-        }
-    }
-
     /// All figures were put.
     pub fn end(self) {
         if let Some(object) = self.json {

@@ -23,7 +23,8 @@ impl Folder {
     /// # Errors
     /// When it cannot be made, or lies in memory.
     pub fn make(name: &str) -> Result<Self, Failure> {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{name}-{}", std::process::id()));
+        let path =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{name}-{}", std::process::id()));
         if path.exists() {
             fs::remove_dir_all(&path)?;
         }

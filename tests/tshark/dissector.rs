@@ -30,7 +30,7 @@ pub fn tshark(capture: &Path, keys: &[(u8, String)]) -> Vec<Dissected> {
     let mut command = Command::new("tshark");
     command.args(["-T", "pdml", "-o", "c1222.baseoid:2.16.124.113620.1.22.0"]);
     for (id, key) in keys {
-        command.args(["-o", &format!("uat:c1222_decryption_table:\"{id}\",{key}")]);
+        command.args(["-o", &format!("uat:c1222_decryption_table:\"{id:x}\",{key}")]);
     }
     let output = match command.arg("-r").arg(capture).stdin(Stdio::null()).output() {
         Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -82,8 +82,8 @@ pub struct Reporter {
     number: u32,
     /// The A8 of the last message.
     invocation: u16,
-    /// How often in a row something was repeated in vain.
-    attempts: u8,
+    /// How often the shortest pause is doubled after the next repeat.
+    doublings: u8,
     linked_us: u64,
     repeated_us: u64,
     repeat_at_us: u64,
@@ -109,7 +109,7 @@ impl Reporter {
             counter,
             number,
             invocation,
-            attempts: 0,
+            doublings: 0,
             linked_us: 0,
             repeated_us: 0,
             repeat_at_us: u64::MAX,
@@ -165,6 +165,7 @@ impl Reporter {
     pub fn keep(&mut self, begun: &Begun, body: &[u8], now_us: u64) {
         if self.unacknowledged.is_empty() {
             self.repeat_at_us = now_us.saturating_add(self.pause_us(0));
+            self.doublings = 1;
         }
         let Begun { head: Head { seq, .. }, number } = *begun;
         self.unacknowledged.push_back(Unacknowledged { seq, number, made_us: now_us, body: body.into() });
@@ -213,7 +214,7 @@ impl Reporter {
             return Ok(0);
         }
         // What was made before the present link came may be lost, the rest gets the time that it has.
-        let waited_us = self.pause_us(self.attempts);
+        let waited_us = self.pause_us(self.doublings.saturating_sub(1));
         let linked_us = self.linked_us;
         let lost = |frame: &Unacknowledged| {
             frame.made_us < linked_us || now_us.saturating_sub(frame.made_us) >= waited_us
@@ -228,15 +229,15 @@ impl Reporter {
         }
         self.unacknowledged = frames;
         self.repeated_us = now_us;
-        self.attempts = self.attempts.saturating_add(1);
-        self.repeat_at_us = now_us.saturating_add(self.pause_us(self.attempts));
+        self.repeat_at_us = now_us.saturating_add(self.pause_us(self.doublings));
+        self.doublings = self.doublings.saturating_add(1);
         written.map(|()| count)
     }
 
     /// Its link was made, or made again: what was on its way may be lost.
     pub fn linked(&mut self, now_us: u64) {
         self.linked_us = now_us;
-        self.attempts = 0;
+        self.doublings = 0;
         if !self.unacknowledged.is_empty() {
             let spread = mix_below(u64::from(self.association.sid.0), now_us, RELINK_SPREAD_US);
             self.repeat_at_us = now_us.saturating_add(spread);
@@ -256,7 +257,7 @@ impl Reporter {
         }
         let progress = self.unacknowledged.len() < before;
         if progress {
-            self.attempts = 0;
+            self.doublings = 1;
             self.repeat_at_us = self.unacknowledged.front().map_or(u64::MAX, |oldest| {
                 oldest.made_us.max(self.repeated_us).saturating_add(self.pause_us(0))
             });
@@ -269,11 +270,11 @@ impl Reporter {
         Head { frame_type: FrameType::Report, id: sid.0, epoch_low: epoch.low(), seq }
     }
 
-    /// How long a frame is waited for after it was repeated so often.
-    fn pause_us(&self, attempts: u8) -> u64 {
-        let pause = REPEAT_MIN_US.saturating_mul(1 << attempts.min(30)).min(REPEAT_MAX_US);
+    /// The shortest pause, so often doubled, and this device's share of a quarter more or less.
+    fn pause_us(&self, doublings: u8) -> u64 {
+        let pause = REPEAT_MIN_US.saturating_mul(1 << doublings.min(30)).min(REPEAT_MAX_US);
         let sid = u64::from(self.association.sid.0);
-        pause - pause / 4 + mix_below(sid, u64::from(attempts), pause / 2)
+        pause - pause / 4 + mix_below(sid, u64::from(doublings), pause / 2)
     }
 
     /// The counter floor that should be made durable now, in blocks of 32; `None` when enough is reserved.
