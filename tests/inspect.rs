@@ -1,4 +1,5 @@
 //! `metergraph inspect` against the vectors: every field, from hex lines and from a capture.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 mod support;
 

@@ -2,16 +2,8 @@
 
 use node::Registry;
 
-/// All shipped kinds. A further kind is one file and one more `.with(..)`.
+/// All shipped kinds. Whoever brings a kind of their own adds it: `registry().with(OwnKind)`.
 #[must_use]
 pub fn registry() -> Registry {
-    Registry::default()
-        .with(nodes::key_store::KeyStoreKind)
-        .with(nodes::ingress::IngressKind)
-        .with(nodes::load_balancer::LoadBalancerKind)
-        .with(nodes::decrypt::DecryptKind)
-        .with(nodes::journal::JournalKind)
-        .with(nodes::downlink::DownlinkKind)
-        .with(nodes::mdm_egress::MdmEgressKind)
-        .with(nodes::event_monitor::EventMonitorKind)
+    nodes::registry()
 }

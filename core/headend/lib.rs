@@ -17,6 +17,8 @@ pub mod run;
 mod status;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use cli::{Command, PluginCommand};
 use graph_file::commands;
@@ -26,6 +28,9 @@ use graph_file::commands;
 /// # Errors
 /// For people: what was refused or found wrong; the exit code is then 1.
 pub fn dispatch(command: Command) -> miette::Result<ExitCode> {
+    if !matches!(command, Command::Run(_) | Command::Fleet(_) | Command::Demo(_)) {
+        end_with_the_reader();
+    }
     match command {
         Command::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => commands::check(&args),
@@ -39,5 +44,15 @@ pub fn dispatch(command: Command) -> miette::Result<ExitCode> {
         Command::Journal { state } => journal::print(&state),
         Command::Plugin(PluginCommand::Describe { file }) => Ok(graph_file::plugins::describe(&file)),
         Command::Demo(args) => demo::demo(&args),
+    }
+}
+
+/// Whoever reads our output may have enough of it: then this program ends quietly, as others do.
+fn end_with_the_reader() {
+    let always = Arc::new(AtomicBool::new(true));
+    if let Err(error) =
+        signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGPIPE, 0, always)
+    {
+        eprintln!("SIGPIPE: {error}");
     }
 }

@@ -25,6 +25,7 @@ pub fn run(args: &RunArgs) -> miette::Result<()> {
     logging::start(args.log);
     let plan = compile(&args.graph)?;
     want_open_files();
+    keep_keys_out_of_dumps();
     let mut signals =
         signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
             .into_diagnostic()?;
@@ -63,6 +64,17 @@ fn want_open_files() {
         ),
         Ok(_) => {}
         Err(error) => warn!(%error, "the limit of open files could not be raised"),
+    }
+}
+
+/// Keys must not reach a core file, nor another process of this user (security layer §4).
+fn keep_keys_out_of_dumps() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let set =
+        setrlimit(Resource::Core, none).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    if let Err(error) = set {
+        warn!(%error, "core dumps could not be switched off: a crash could leave keys on the disk");
     }
 }
 

@@ -22,7 +22,7 @@ impl PluginSchemas for NoPlugins {
 }
 
 fuzz_target!(|text: &str| {
-    let compiled = graph::compile(text, &metergraph::kinds::registry(), &NoPlugins);
+    let compiled = graph::compile(text, &nodes::registry(), &NoPlugins);
     assert!(compiled.plan.is_some() || !compiled.diagnostics.is_empty());
     for diagnostic in &compiled.diagnostics {
         assert!(diagnostic.span().end <= text.len());

@@ -1,5 +1,6 @@
 //! What the scenario tests share: the program, the vectors, folders, fleets.
 #![allow(dead_code, reason = "each test uses its part")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 pub mod lab;
 

@@ -107,6 +107,12 @@ impl ReportLayout {
         Ok(layout)
     }
 
+    /// The profile's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.profile.name
+    }
+
     /// Octets of each report's EPSEM.
     #[must_use]
     pub fn octets(&self) -> usize {

@@ -230,8 +230,9 @@ impl Context {
         self.status.set_in_hand(frames);
     }
 
-    /// Frames leave the worker's hand.
-    fn let_go(&self, frames: u64) {
+    /// Frames leave the worker's hand: refused, recognised as repeats, or else counted by it. What is sent
+    /// or counted by [`Self::count_dropped`] leaves it by that.
+    pub fn let_go(&self, frames: u64) {
         self.status.set_in_hand(self.status.in_hand().saturating_sub(frames));
     }
 

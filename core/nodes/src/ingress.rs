@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use c1222::carriage::{self, FramePlace, Place};
 use c1222::reassembler::{Limits, Reassembler, Reassembly};
+use c1222::segment::SegmentError;
 use c1222::{Apdu, DecodeError, Leniency};
 use node::spec::TransportEnd;
 use node::{
@@ -33,9 +34,9 @@ impl NodeKind for IngressKind {
             fields: vec![
                 FieldSpec::integer(
                     "apdu_octets_max",
-                    (640, 1 << 20),
+                    (640, 65_535),
                     count(defaults.octets_per_message),
-                    "The longest APDU that is put together from segments, in octets.",
+                    "The longest APDU, whole or put together from segments, in octets.",
                 ),
                 FieldSpec::integer(
                     "segmented_max",
@@ -83,6 +84,7 @@ impl NodeKind for IngressKind {
         };
         Ok(Box::new(Ingress {
             reassembler: Reassembler::new(limits),
+            apdu_octets_max: limits.octets_per_message,
             tally: Tally::new(env),
             received: env.counter(
                 "metergraph_frames_received_total",
@@ -97,6 +99,7 @@ impl NodeKind for IngressKind {
 
 struct Ingress {
     reassembler: Reassembler,
+    apdu_octets_max: usize,
     tally: Tally,
     received: Counter,
     segments: Counter,
@@ -113,9 +116,13 @@ impl Worker for Ingress {
                     context.send(0, 0, batch)?;
                 }
                 Next::Event(_) | Next::Idle => {}
-                Next::Finished => return Ok(()),
+                Next::Finished => {
+                    // The rest of what is unfinished does not come any more.
+                    self.expire(context, u64::MAX);
+                    return Ok(());
+                }
             }
-            self.expire(context);
+            self.expire(context, monotonic_ns());
         }
     }
 }
@@ -125,100 +132,108 @@ enum Fate {
     HandOn,
     /// A segment that was kept or says nothing new.
     Kept,
-    Refused(Reason, String),
+}
+
+/// Why a frame is refused here.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+enum Refused {
+    #[error(transparent)]
+    Octets(#[from] DecodeError),
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    #[error("a segment inside an APDU put together from segments")]
+    Nested,
+    #[error("a descriptor outside its batch")]
+    Outside,
+}
+
+impl Refused {
+    fn reason(self) -> Reason {
+        match self {
+            Self::Octets(error) => reasons::of_decode(&error),
+            Self::Segment(error) => Reason(error.name()),
+            Self::Nested => Reason("nested-segment"),
+            Self::Outside => reasons::FORMAT,
+        }
+    }
 }
 
 impl Ingress {
     /// Leaves in the batch what is to be handed on.
     fn read(&mut self, context: &mut Context, batch: &mut Batch) {
         let mut frames = std::mem::take(&mut batch.frames);
-        let mut kept = 0_u64;
-        let before = frames.len();
+        let (mut received, mut kept) = (frames.len() as u64, 0);
         frames.retain_mut(|frame| {
-            let fate = match batch.octets(frame) {
-                Some(octets) => self.look_at(octets, frame),
-                None => Fate::Refused(reasons::FORMAT, "a descriptor outside its batch".into()),
-            };
-            match fate {
-                Fate::HandOn => true,
-                Fate::Kept => {
+            let octets = batch.octets(frame).ok_or(Refused::Outside);
+            match octets.and_then(|octets| self.look_at(octets, frame)) {
+                Ok(Fate::HandOn) => true,
+                Ok(Fate::Kept) => {
                     kept += 1;
                     false
                 }
-                Fate::Refused(reason, detail) => {
-                    self.refuse(context, frame, reason, detail);
+                Err(refused) => {
+                    self.refuse(context, frame, refused);
                     false
                 }
             }
         });
         batch.frames = frames;
-        let mut joined = 0;
+        context.let_go(kept);
         for (octets, mut frame) in std::mem::take(&mut self.whole) {
-            joined += 1;
-            match self.look_at(&octets, &mut frame) {
-                Fate::HandOn if batch.push(&octets, frame) => {}
-                Fate::HandOn => context.count_dropped(1),
-                Fate::Kept => {
-                    let detail = "a segment inside an APDU put together from segments".to_owned();
-                    self.refuse(context, &frame, Reason("nested-segment"), detail);
-                }
-                Fate::Refused(reason, detail) => self.refuse(context, &frame, reason, detail),
+            received += 1;
+            match self.locate(&octets, &mut frame) {
+                Ok(true) if batch.push(&octets, frame) => {}
+                Ok(true) => context.count_dropped(1),
+                Ok(false) => self.refuse(context, &frame, Refused::Nested),
+                Err(refused) => self.refuse(context, &frame, refused),
             }
         }
         self.segments.add(kept);
-        self.received.add((before as u64).saturating_sub(kept).saturating_add(joined));
+        self.received.add(received.saturating_sub(kept));
     }
 
-    fn look_at(&mut self, octets: &[u8], frame: &mut Frame) -> Fate {
-        match carriage::locate(octets, Leniency::Draft) {
-            Ok(located) => match located.place {
-                Place::Frame(FramePlace { frame_type: 1 | 5, head, body, body_len, .. }) => {
-                    Located::Profile1 { head, body, body_len }.put(frame);
-                    Fate::HandOn
-                }
-                Place::Segment => self.join(octets, frame),
-                Place::Frame(_) | Place::Classic | Place::Clear => {
-                    // The balancer finds out whose it is.
-                    Located::Classic { sid: 0 }.put(frame);
-                    Fate::HandOn
-                }
-            },
-            Err(error) => refused(&error),
+    fn look_at(&mut self, octets: &[u8], frame: &mut Frame) -> Result<Fate, Refused> {
+        if self.locate(octets, frame)? { Ok(Fate::HandOn) } else { self.join(octets, frame) }
+    }
+
+    /// Writes into a descriptor what its APDU is; `false` for a segment.
+    fn locate(&self, octets: &[u8], frame: &mut Frame) -> Result<bool, Refused> {
+        if octets.len() > self.apdu_octets_max {
+            return Err(DecodeError::TooLarge.into());
         }
+        match carriage::locate(octets, Leniency::Draft)?.place {
+            Place::Segment => return Ok(false),
+            Place::Frame(FramePlace { frame_type: 1 | 5, head, body, body_len, .. }) => {
+                Located::Profile1 { head, body, body_len }.put(frame);
+            }
+            // The balancer finds out whose it is.
+            Place::Frame(_) | Place::Classic | Place::Clear => Located::Classic { sid: 0 }.put(frame),
+        }
+        Ok(true)
     }
 
-    fn join(&mut self, octets: &[u8], frame: &Frame) -> Fate {
-        let apdu = match Apdu::decode(octets, Leniency::Draft) {
-            Ok(apdu) => apdu,
-            Err(error) => return refused(&error),
-        };
+    fn join(&mut self, octets: &[u8], frame: &Frame) -> Result<Fate, Refused> {
+        let apdu = Apdu::decode(octets, Leniency::Draft)?;
         let link = (u64::from(frame.transport()) << 32) | u64::from(frame.link);
         match self.reassembler.push(link, &apdu, monotonic_ns()) {
-            Reassembly::Incomplete | Reassembly::Repeated => Fate::Kept,
-            Reassembly::Complete(octets) => {
-                self.whole.push((octets, *frame));
-                Fate::Kept
-            }
-            Reassembly::Refused(error) => Fate::Refused(Reason(error.name()), error.to_string()),
+            Reassembly::Incomplete | Reassembly::Repeated => {}
+            Reassembly::Complete(octets) => self.whole.push((octets, *frame)),
+            Reassembly::Refused(error) => return Err(error.into()),
         }
+        Ok(Fate::Kept)
     }
 
-    fn expire(&mut self, context: &mut Context) {
-        let expired = self.reassembler.expire(monotonic_ns());
-        for _ in 0..expired {
+    fn expire(&mut self, context: &mut Context, now: u64) {
+        for _ in 0..self.reassembler.expire(now) {
             self.received.add(1);
-            self.tally.refuse(&mut context.events, Reason("segment-timeout"), Source::Node, || {
+            self.tally.refuse(context, Reason("segment-timeout"), Source::Node, || {
                 "the rest of a segmented APDU did not come".to_owned()
             });
         }
     }
 
-    fn refuse(&mut self, context: &mut Context, frame: &Frame, reason: Reason, detail: String) {
+    fn refuse(&mut self, context: &mut Context, frame: &Frame, refused: Refused) {
         let source = Source::Link { transport: frame.transport(), link: frame.link };
-        self.tally.refuse(&mut context.events, reason, source, || detail);
+        self.tally.refuse(context, refused.reason(), source, || refused.to_string());
     }
-}
-
-fn refused(error: &DecodeError) -> Fate {
-    Fate::Refused(reasons::of_decode(error), error.to_string())
 }

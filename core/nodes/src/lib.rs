@@ -1,4 +1,4 @@
-//! The node kinds of a head-end. `metergraph::kinds` puts them into a registry.
+//! The node kinds of a head-end.
 
 mod clock;
 mod in_flight;
@@ -15,3 +15,17 @@ pub mod key_store;
 pub mod load_balancer;
 pub mod mdm_egress;
 pub mod record;
+
+/// All of them. A further kind is one file and one more `.with(..)`, here or outside.
+#[must_use]
+pub fn registry() -> node::Registry {
+    node::Registry::default()
+        .with(key_store::KeyStoreKind)
+        .with(ingress::IngressKind)
+        .with(load_balancer::LoadBalancerKind)
+        .with(decrypt::DecryptKind)
+        .with(journal::JournalKind)
+        .with(downlink::DownlinkKind)
+        .with(mdm_egress::MdmEgressKind)
+        .with(event_monitor::EventMonitorKind)
+}

@@ -113,7 +113,7 @@ impl LoadBalancer {
             match self.claim(frame, apdu) {
                 Ok((sid, _)) if throttling && self.is_throttled(frame, sid) => {
                     self.tally.refuse(
-                        &mut context.events,
+                        context,
                         reasons::UP_LIMIT,
                         Source::Association(sid.0),
                         || format!("too many refused frames from link {}", frame.link),
@@ -121,7 +121,7 @@ impl LoadBalancer {
                 }
                 Ok((sid, located)) => self.hand_on(frame, apdu, sid, located, context),
                 Err((reason, detail)) => {
-                    self.tally.refuse(&mut context.events, reason, link, || detail);
+                    self.tally.refuse(context, reason, link, || detail);
                 }
             }
         }

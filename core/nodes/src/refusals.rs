@@ -11,6 +11,8 @@ pub const PER_MINUTE_MAX: u32 = 256;
 /// Pairs remembered at most; further ones are not limited until a minute has passed.
 const PAIRS_MAX: usize = 65_536;
 const MINUTE_NS: u64 = 60_000_000_000;
+/// How often a full table is searched for old pairs.
+const SWEEP_NS: u64 = 1_000_000_000;
 
 /// A pair of link and claimed association.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,16 +38,15 @@ pub struct Refusals {
     pairs: DashMap<Pair, Minute>,
     /// No pair is throttled after this time (monotonic ns).
     until: AtomicU64,
+    /// No search for old pairs before this time.
+    sweep_at: AtomicU64,
 }
 
 impl Refusals {
     /// Counts a refused frame at `now` (monotonic ns).
     pub fn count(&self, pair: Pair, now: u64) {
-        if self.pairs.len() >= PAIRS_MAX && !self.pairs.contains_key(&pair) {
-            self.pairs.retain(|_, minute| now.saturating_sub(minute.since) < MINUTE_NS);
-            if self.pairs.len() >= PAIRS_MAX {
-                return;
-            }
+        if !self.has_room(&pair, now) {
+            return;
         }
         let mut minute = self.pairs.entry(pair).or_insert(Minute { since: now, count: 0 });
         if now.saturating_sub(minute.since) >= MINUTE_NS {
@@ -55,6 +56,20 @@ impl Refusals {
         if minute.count > PER_MINUTE_MAX {
             self.until.fetch_max(minute.since.saturating_add(MINUTE_NS), Ordering::Relaxed);
         }
+    }
+
+    /// Whether a pair finds room; old ones give way.
+    fn has_room(&self, pair: &Pair, now: u64) -> bool {
+        if self.pairs.len() < PAIRS_MAX || self.pairs.contains_key(pair) {
+            return true;
+        }
+        // A flood of made-up pairs must not cost a search each.
+        if now < self.sweep_at.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.sweep_at.store(now.saturating_add(SWEEP_NS), Ordering::Relaxed);
+        self.pairs.retain(|_, minute| now.saturating_sub(minute.since) < MINUTE_NS);
+        self.pairs.len() < PAIRS_MAX
     }
 
     /// Whether any pair may be over its limit at `now`: one load, for the hot path.
@@ -98,6 +113,8 @@ mod tests {
             refusals.count(Pair { transport: 0, link: 0, sid }, 5);
         }
         assert_eq!(refusals.pairs.len(), PAIRS_MAX);
+        refusals.count(Pair { transport: 0, link: 1, sid: 0 }, 6 + SWEEP_NS);
+        assert_eq!(refusals.pairs.len(), PAIRS_MAX, "none is old yet");
         refusals.count(Pair { transport: 0, link: 1, sid: 0 }, 5 + MINUTE_NS);
         assert_eq!(refusals.pairs.len(), 1, "old pairs make room");
     }

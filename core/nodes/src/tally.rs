@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use node::{Counter, Env, EventSink, Reason, Severity, Source};
+use node::{Context, Counter, Env, Reason, Severity, Source};
 
 /// The refused frames of one node.
 #[derive(Debug)]
@@ -18,16 +18,18 @@ impl Tally {
         Self { env: env.clone(), counters: HashMap::new() }
     }
 
-    /// Counts one refused frame and reports it; `detail` is called only when an event record begins.
+    /// Counts one refused frame, which leaves the worker's hand, and reports it; `detail` is called only
+    /// when an event record begins.
     pub fn refuse(
         &mut self,
-        events: &mut EventSink,
+        context: &mut Context,
         reason: Reason,
         source: Source,
         detail: impl FnOnce() -> String,
     ) {
         self.counter(reason).add(1);
-        events.report(reason, Severity::Warning, source, detail);
+        context.let_go(1);
+        context.events.report(reason, Severity::Warning, source, detail);
     }
 
     /// The counter of a reason.

@@ -55,7 +55,7 @@ pub struct Progress {
     pub unacked: u64,
 }
 
-/// What a fleet says at the end. `sent = reports + repeats + classic`, less what was made and never written.
+/// What a fleet says at the end. `sent = reports - carried + repeats + classic`, less what no connection took.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Outcome {
     /// Profile-1 devices.

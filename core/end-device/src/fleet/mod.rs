@@ -87,8 +87,13 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
     /// Nobody answers.
-    #[error("no connection to {0} was made")]
-    Unreachable(String),
+    #[error("no connection to {address} was made: {why}")]
+    Unreachable {
+        /// Whom.
+        address: String,
+        /// What the system said last.
+        why: String,
+    },
     /// A socket or the operating system failed.
     #[error("cannot {doing}: {source}")]
     Io {
@@ -111,7 +116,7 @@ pub enum FleetError {
     #[error(
         "device profile {0} takes the moment of arrival as time of readings, which no device knows: no list"
     )]
-    UnknownTimes(usize),
+    UnknownTimes(String),
     /// The list cannot be written.
     #[error("{path}: {source}")]
     List {
@@ -172,6 +177,8 @@ pub struct Fleet {
     last_ack_us: u64,
     tick_us: u64,
     progress_us: u64,
+    /// Why the last connection was not made.
+    refused: Option<io::Error>,
 }
 
 impl Fleet {
@@ -188,8 +195,8 @@ impl Fleet {
         allow_files(settings.relays)?;
         let list = match &settings.list {
             Some(path) => {
-                if let Some(place) = layouts.iter().position(|layout| !layout.knows_times()) {
-                    return Err(FleetError::UnknownTimes(place));
+                if let Some(layout) = layouts.iter().find(|layout| !layout.knows_times()) {
+                    return Err(FleetError::UnknownTimes(layout.name().to_owned()));
                 }
                 let failed = |source| FleetError::List { path: path.clone(), source };
                 Some(List::create(path).map_err(failed)?)
@@ -228,6 +235,7 @@ impl Fleet {
             last_ack_us: 0,
             tick_us: 0,
             progress_us: 0,
+            refused: None,
         })
     }
 
@@ -279,8 +287,9 @@ impl Fleet {
         for &Ready { relay: number, readable, writable } in &ready {
             let Some(relay) = self.relays.get_mut(number) else { continue };
             if relay.is_connecting() {
-                if relay.dialled(&self.poller, now_us).is_ok() {
-                    self.linked(number, now_us);
+                match relay.dialled(&self.poller, now_us) {
+                    Ok(()) => self.linked(number, now_us),
+                    Err(error) => self.refused = Some(error),
                 }
                 continue;
             }
@@ -333,9 +342,11 @@ impl Fleet {
             if connecting >= CONNECTING_MAX {
                 break;
             }
-            // One that fails at once is due again later.
-            let begun = relay.dial(&self.poller, &self.settings.connect, now_us);
-            connecting += usize::from(matches!(begun, Ok(true)));
+            match relay.dial(&self.poller, &self.settings.connect, now_us) {
+                Ok(begun) => connecting += usize::from(begun),
+                // It is due again later.
+                Err(error) => self.refused = Some(error),
+            }
         }
     }
 
@@ -381,7 +392,8 @@ impl Fleet {
         match self.phase {
             Phase::Reaching if now_us >= REACH_LIMIT_US => {
                 let addresses: Vec<String> = self.settings.connect.iter().map(ToString::to_string).collect();
-                return Err(FleetError::Unreachable(addresses.join(", ")));
+                let why = self.refused.as_ref().map_or_else(|| "no answer".to_owned(), ToString::to_string);
+                return Err(FleetError::Unreachable { address: addresses.join(", "), why });
             }
             Phase::Sending { until_us } if now_us >= until_us => {
                 self.sent_until_us = now_us;

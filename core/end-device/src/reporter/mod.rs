@@ -256,11 +256,16 @@ impl Reporter {
             }
         }
         let progress = self.unacknowledged.len() < before;
-        if progress {
-            self.doublings = 1;
-            self.repeat_at_us = self.unacknowledged.front().map_or(u64::MAX, |oldest| {
-                oldest.made_us.max(self.repeated_us).saturating_add(self.pause_us(0))
-            });
+        match self.unacknowledged.front() {
+            None => self.repeat_at_us = u64::MAX,
+            // What the old link may have lost is still to be repeated, soon.
+            Some(oldest) if oldest.made_us.max(self.repeated_us) < self.linked_us => {}
+            Some(oldest) if progress => {
+                let sent_us = oldest.made_us.max(self.repeated_us);
+                self.repeat_at_us = sent_us.saturating_add(self.pause_us(0));
+                self.doublings = 1;
+            }
+            Some(_) => {}
         }
         progress
     }

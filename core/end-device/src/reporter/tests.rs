@@ -199,6 +199,9 @@ fn after_a_new_link_what_was_on_its_way_is_repeated_soon() {
     report(&mut reporter, 30).unwrap();
     let due = reporter.due_us();
     assert!(due < 20 + RELINK_SPREAD_US);
+    // That a later one is acknowledged says nothing of the first.
+    assert_eq!(hear(&mut reporter, &down(&[ack(1, 0)], 0, 1), 40), Ok(vec![1]));
+    assert_eq!(reporter.due_us(), due);
     let again = repeat(&mut reporter, due);
     assert_eq!(again.iter().map(|apdu| frame(apdu).0.seq).collect::<Vec<_>>(), [0]);
 }
