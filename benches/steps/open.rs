@@ -9,31 +9,32 @@ use crate::timing::ns_each;
 pub fn bench(lab: &Lab, figures: &mut Figures) -> Result<(), Failure> {
     let sealed = lab.bodies(1)?;
     let frames = lab.devices.len();
-    let mut data = Vec::new();
-    let restore = |data: &mut Vec<u8>| data.clone_from(&sealed);
-
-    let one_by_one = ns_each(frames, &mut data, restore, |data| {
-        let jobs = lab.devices.iter().enumerate().map(|(place, device)| job(device, place));
-        let opened = jobs.filter(|job| open_one(data, job)).count();
-        check(opened, frames)
-    })?;
+    let one_by_one = ns_each(
+        frames,
+        || sealed.clone(),
+        |data| {
+            let jobs = lab.devices.iter().enumerate().map(|(place, device)| job(device, place));
+            let opened = jobs.filter(|job| open_one(data, job)).count();
+            check(opened, frames)
+        },
+    )?;
     figures.spread("open, one by one (crate ccm)", one_by_one, "ns/frame");
-
-    let mut verdicts = Vec::with_capacity(BATCH);
-    let batches = ns_each(frames, &mut data, restore, |data| {
-        let mut jobs: Vec<Job<'_>> = Vec::with_capacity(BATCH);
-        let (mut opened, mut place) = (0, 0);
-        for devices in lab.devices.chunks(BATCH) {
-            jobs.clear();
-            jobs.extend(devices.iter().zip(place..).map(|(device, place)| job(device, place)));
-            place += devices.len();
-            open_batch(data, &jobs, &mut verdicts);
-            opened += verdicts.iter().filter(|opened| **opened).count();
-        }
-        check(opened, frames)
-    })?;
+    let batches = ns_each(frames, || sealed.clone(), |data| check(open_batches(lab, data), frames))?;
     figures.spread("open, in batches of 256", batches, "ns/frame");
     Ok(())
+}
+
+fn open_batches(lab: &Lab, data: &mut [u8]) -> usize {
+    let (mut jobs, mut verdicts): (Vec<Job<'_>>, _) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+    let (mut opened, mut place) = (0, 0);
+    for devices in lab.devices.chunks(BATCH) {
+        jobs.clear();
+        jobs.extend(devices.iter().zip(place..).map(|(device, place)| job(device, place)));
+        place += devices.len();
+        open_batch(data, &jobs, &mut verdicts);
+        opened += verdicts.iter().filter(|opened| **opened).count();
+    }
+    opened
 }
 
 fn job(device: &Device, place: usize) -> Job<'_> {

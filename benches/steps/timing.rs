@@ -30,21 +30,20 @@ pub fn each(spent: Duration, units: usize) -> f64 {
     spent.as_nanos() as f64 / units.max(1) as f64
 }
 
-/// Nanoseconds a unit of `work` over so many units; `prepare` is not measured.
+/// Nanoseconds a unit of `work` over so many units, on what `prepare` makes unmeasured.
 ///
 /// # Errors
 /// That of `work`.
 pub fn ns_each<S>(
     units: usize,
-    state: &mut S,
-    mut prepare: impl FnMut(&mut S),
+    mut prepare: impl FnMut() -> S,
     mut work: impl FnMut(&mut S) -> Result<(), Failure>,
 ) -> Result<Spread, Failure> {
     let mut samples = Vec::with_capacity(SAMPLES);
     for place in 0..=SAMPLES {
-        prepare(state);
+        let mut state = prepare();
         let begin = thread_cpu();
-        work(state)?;
+        work(&mut state)?;
         let spent = thread_cpu().saturating_sub(begin);
         if place > 0 {
             samples.push(each(spent, units));

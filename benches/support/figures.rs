@@ -37,21 +37,19 @@ impl Figures {
 
     /// A figure that was measured once.
     pub fn put(&mut self, name: &str, value: f64, unit: &str) {
-        match &mut self.json {
-            Some(object) => drop(object.insert(name.to_owned(), json!({ "value": value, "unit": unit }))),
-            None => println!("{name}: {} {unit}", shown(value)),
-        }
+        self.spread(name, Spread { median: value, low: value, high: value }, unit);
     }
 
     /// A figure that was measured several times.
-    pub fn spread(&mut self, name: &str, Spread { median, low, high }: Spread, unit: &str) {
-        match &mut self.json {
-            Some(object) => {
-                let value = json!({ "value": median, "low": low, "high": high, "unit": unit });
-                object.insert(name.to_owned(), value);
-            }
-            None => println!("{name}: {} {unit} ({} to {})", shown(median), shown(low), shown(high)),
+    pub fn spread(&mut self, name: &str, spread: Spread, unit: &str) {
+        let Spread { median, low, high } = spread;
+        if let Some(object) = &mut self.json {
+            let value = json!({ "value": median, "low": low, "high": high, "unit": unit });
+            object.insert(name.to_owned(), value);
+            return;
         }
+        let range = if low < high { format!(" ({} to {})", shown(low), shown(high)) } else { String::new() };
+        println!("{name}: {} {unit}{range}", shown(median));
     }
 
     /// All figures were put.

@@ -1,12 +1,13 @@
 //! A writer of captures: raw IP packets, UDP datagrams and TCP streams to and from port 1153.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use etherparse::PacketBuilder;
 
-/// The host, which has any port, and the node, which has the port of C12.22.
+/// The host, whose port is that of its connection, and the node, which has the port of C12.22.
 const ADDRESSES: [([u8; 4], u16); 2] = [([10, 1, 1, 1], 50_000), ([10, 2, 2, 2], 1153)];
 /// Octets of payload in one packet of a stream.
 const MSS: usize = 1400;
@@ -18,12 +19,12 @@ pub enum Side {
     Node,
 }
 
-/// A capture file in the making. Its TCP connection opens with its first octet.
+/// A capture file in the making. TCP connections open with their first octet.
 pub struct Capture {
     file: BufWriter<File>,
     packets: u32,
-    /// The next sequence number of either side, once the connection is open.
-    sequences: Option<[u32; 2]>,
+    /// The next sequence number of either side, by connection.
+    sequences: HashMap<u16, [u32; 2]>,
 }
 
 impl Capture {
@@ -33,35 +34,35 @@ impl Capture {
         for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 0x0004_0000, 101_u32] {
             file.write_all(&word.to_le_bytes()).unwrap();
         }
-        Self { file, packets: 0, sequences: None }
+        Self { file, packets: 0, sequences: HashMap::new() }
     }
 
     /// One APDU in a datagram.
     pub fn datagram(&mut self, from: Side, payload: &[u8]) {
-        let [(source, source_port), (target, target_port)] = ends(from);
+        let [(source, source_port), (target, target_port)] = ends(from, 0);
         let builder = PacketBuilder::ipv4(source, target, 64).udp(source_port, target_port);
         let mut packet = Vec::new();
         builder.write(&mut packet, payload).unwrap();
         self.packet(&packet);
     }
 
-    /// Octets on the connection, cut into packets without regard to what they are.
-    pub fn stream(&mut self, from: Side, octets: &[u8]) {
-        if self.sequences.is_none() {
+    /// Octets on a connection, cut into packets without regard to what they are.
+    pub fn stream(&mut self, connection: u16, from: Side, octets: &[u8]) {
+        if !self.sequences.contains_key(&connection) {
             // Close to the end of the numbers, so that they wrap.
-            self.sequences = Some([u32::MAX - 5000, 77]);
-            self.segment(Side::Host, Flags::Syn, &[]);
-            self.segment(Side::Node, Flags::SynAck, &[]);
-            self.segment(Side::Host, Flags::Ack, &[]);
+            self.sequences.insert(connection, [u32::MAX - 5000, 77]);
+            self.segment(connection, Side::Host, Flags::Syn, &[]);
+            self.segment(connection, Side::Node, Flags::SynAck, &[]);
+            self.segment(connection, Side::Host, Flags::Ack, &[]);
         }
         for part in octets.chunks(MSS) {
-            self.segment(from, Flags::Ack, part);
+            self.segment(connection, from, Flags::Ack, part);
         }
     }
 
-    fn segment(&mut self, from: Side, flags: Flags, payload: &[u8]) {
-        let [(source, source_port), (target, target_port)] = ends(from);
-        let sequences = self.sequences.as_mut().unwrap();
+    fn segment(&mut self, connection: u16, from: Side, flags: Flags, payload: &[u8]) {
+        let [(source, source_port), (target, target_port)] = ends(from, connection);
+        let sequences = self.sequences.get_mut(&connection).unwrap();
         let [own, other] = match from {
             Side::Host => [sequences[0], sequences[1]],
             Side::Node => [sequences[1], sequences[0]],
@@ -101,8 +102,9 @@ enum Flags {
     Ack,
 }
 
-fn ends(from: Side) -> [([u8; 4], u16); 2] {
-    let [host, node] = ADDRESSES;
+fn ends(from: Side, connection: u16) -> [([u8; 4], u16); 2] {
+    let [(host, port), node] = ADDRESSES;
+    let host = (host, port + connection);
     match from {
         Side::Host => [host, node],
         Side::Node => [node, host],

@@ -46,18 +46,21 @@ pub fn tshark(capture: &Path, keys: &[(u8, String)]) -> Vec<Dissected> {
 /// Reads PDML, which has one element a line.
 fn read(pdml: &str) -> Vec<Dissected> {
     let mut found: Vec<Dissected> = Vec::new();
-    let mut inside = false;
+    let (mut in_apdu, mut in_note) = (false, false);
     for line in pdml.lines().map(str::trim_start) {
         if line.starts_with("<proto ") {
             let name = attribute(line, "name");
-            inside = name == "c1222";
-            if inside {
+            in_apdu = name == "c1222";
+            if in_apdu {
                 found.push(Dissected::default());
             } else if name == "_ws.malformed" {
-                let last = found.last_mut().expect("tshark found a malformed packet before any APDU");
+                let last = found.last_mut().expect("a malformed packet before any APDU");
                 last.faults.push(attribute(line, "showname"));
             }
-        } else if inside && line.starts_with("<field ") {
+        } else if line == "</field>" {
+            // A note's fields hold no others.
+            in_note = false;
+        } else if in_apdu && !in_note && line.starts_with("<field ") {
             let field = Field {
                 name: attribute(line, "name"),
                 show: attribute(line, "show"),
@@ -65,9 +68,11 @@ fn read(pdml: &str) -> Vec<Dissected> {
                 value: attribute(line, "value"),
             };
             let last = found.last_mut().unwrap();
-            match field.name.as_str() {
-                "_ws.expert" => last.faults.push(field.showname),
-                _ => last.fields.push(field),
+            if field.name == "_ws.expert" {
+                in_note = true;
+                last.faults.push(field.showname);
+            } else {
+                last.fields.push(field);
             }
         }
     }
@@ -78,8 +83,15 @@ fn read(pdml: &str) -> Vec<Dissected> {
 fn attribute(line: &str, name: &str) -> String {
     let value = line.split_once(&format!(" {name}=\"")).and_then(|(_, rest)| rest.split_once('"'));
     let mut text = value.map(|(value, _)| value.to_owned()).unwrap_or_default();
-    for (escaped, plain) in [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#x27;", "'"), ("&amp;", "&")] {
+    for (escaped, plain) in [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#x27;", "'"), ("&amp;", "&")]
+    {
         text = text.replace(escaped, plain);
     }
     text
+}
+
+/// Which tshark it is.
+pub fn version() -> String {
+    let output = Command::new("tshark").arg("--version").output().unwrap();
+    String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned()
 }

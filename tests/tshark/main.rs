@@ -1,70 +1,188 @@
-//! tshark as an independent decoder of what we send, and of what we say of it.
+//! tshark as an independent decoder of what we send, and a check of what `inspect` says of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
+#![allow(missing_docs, reason = "a test")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod capture;
+mod compare;
+mod differences;
 mod dissector;
+mod laid_out;
+mod live;
+mod ours;
 mod said;
 mod samples;
 
-use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use capture::Capture;
-use said::Ours;
-use samples::{KEY_IDS, MODES, Maker, Frame};
+use c1222::{ApTitle, Envelope, InvocationId, Qualifier, SecurityMode, carriage};
+use capture::{Capture, Side};
+use compare::compare;
+use differences::DIFFERENCES;
+use live::{Served, Tap};
+use samples::{Frame, KEY_IDS, MODES, Maker, SOME_TIME, frames, services};
 use seal::hex::Hex;
-use serde_json::Value;
+use support::lab::Lab;
 
 fn keys() -> Vec<(u8, String)> {
     KEY_IDS.iter().map(|id| (*id, Hex(&samples::key(*id)).to_string())).collect()
 }
 
-fn inspect(capture: &Path, keys: &[(u8, String)]) -> Vec<Value> {
-    let mut arguments = vec!["inspect".to_owned(), "--json".into(), capture.display().to_string()];
-    for (id, key) in keys {
-        arguments.extend(["--key".into(), format!("{id}:{key}")]);
+/// Every service and response in every mode, every envelope.
+fn every_message() -> Maker {
+    let mut maker = Maker::new(SOME_TIME);
+    for mode in MODES {
+        for (request, response) in services::exchanges() {
+            maker.exchange(Frame::new(mode), &[request], &[response]);
+        }
+        services::several(&mut maker, mode);
+        frames::all(&mut maker, mode);
     }
-    let output = support::metergraph(&arguments);
-    eprintln!("{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    maker
 }
 
 #[test]
-fn look() {
-    let mut maker = Maker::new();
+fn every_service_in_datagrams() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("datagrams.pcap");
+    let samples = every_message().samples;
+    let mut capture = Capture::create(&path);
+    samples.iter().for_each(|sample| capture.datagram(sample.from, &sample.apdu));
+    capture.finish();
+    let comparison = compare(&path, &keys(), samples.len());
+    assert!(comparison.clear > 100 && comparison.classic > 200);
+}
+
+#[test]
+fn every_service_in_a_stream_and_what_is_beyond_tshark() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("stream.pcap");
+    let mut maker = every_message();
     for mode in MODES {
-        for (request, response) in samples::exchanges() {
-            maker.exchange(Frame::new(mode), &request, &response);
+        services::continued(&mut maker, mode);
+        frames::beyond(&mut maker, mode);
+        if mode != SecurityMode::Clear {
+            frames::lengths(&mut maker, mode);
+            frames::session(&mut maker, mode);
         }
-        for frame in samples::frames(mode) {
-            maker.send(capture::Side::Host, frame, |epsem| { epsem.request(&c1222::Request::Logoff); });
-        }
-        if mode != c1222::SecurityMode::Clear { samples::session(&mut maker, mode); }
     }
-    let path = Path::new("/tmp/look.pcap");
-    let mut capture = Capture::create(path);
-    for sample in &maker.samples {
-        capture.datagram(sample.from, &sample.apdu);
+    let samples = maker.samples;
+    let mut capture = Capture::create(&path);
+    // All that the host says back to back, then all that the node says.
+    for side in [Side::Host, Side::Node] {
+        let stream: Vec<u8> = samples
+            .iter()
+            .filter(|sample| sample.from == side)
+            .flat_map(|sample| sample.apdu.clone())
+            .collect();
+        capture.stream(0, side, &stream);
     }
     capture.finish();
-    let theirs = dissector::tshark(path, &keys());
-    let seen = inspect(path, &keys());
-    assert_eq!(theirs.len(), maker.samples.len());
-    assert_eq!(seen.len(), maker.samples.len());
-    let mut ours = Ours::default();
-    for (n, (seen, theirs)) in seen.iter().zip(&theirs).enumerate() {
-        assert_eq!(seen["error"], Value::Null, "{seen}");
-        let (a, b) = (ours.say(seen), said::theirs(theirs));
-        if !theirs.faults.is_empty() { println!("{n} FAULTS {:?} {}", theirs.faults, seen["apdu"]); }
-        let show = |a: &said::Group, b: &said::Group| {
-            for x in a { if !b.contains(x) { println!("{n} ours   {x:?}") } }
-            for x in b { if !a.contains(x) { println!("{n} theirs {x:?}") } }
-        };
-        show(&a.envelope, &b.envelope);
-        show(&a.seal, &b.seal);
-        if a.services.len() != b.services.len() { println!("{n} services {} {}", a.services.len(), b.services.len()); }
-        for (a, b) in a.services.iter().zip(&b.services) { show(a, b); }
+    let comparison = compare(&path, &keys(), samples.len());
+    for difference in DIFFERENCES {
+        assert!(comparison.met.contains(difference.why), "no longer needed: {}", difference.why);
     }
+}
+
+#[test]
+fn vector_profile_1_frames_as_our_encoder_carries_them() {
+    let Some(vectors) = support::json("profile/carriage.json") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("carriage.pcap");
+    let mut capture = Capture::create(&path);
+    let cases = vectors["carried"].as_array().unwrap();
+    for case in cases {
+        let (called, calling) = (ours::hex(&case["called"]), ours::hex(&case["calling"]));
+        let number = |field: &str| case[field].as_u64().map(|id| InvocationId::new(id.try_into().unwrap()));
+        let envelope = Envelope {
+            called: Some(ApTitle::decode(&called).unwrap()),
+            calling: Some(ApTitle::decode(&calling).unwrap()),
+            answer_to: number("answer_to"),
+            qualifier: (case["notification"] == true).then_some(Qualifier::NOTIFICATION),
+            ..Envelope::new(number("invocation").unwrap())
+        };
+        let mut apdu = Vec::new();
+        carriage::write(&mut apdu, &envelope, &ours::hex(&case["frame"])).unwrap();
+        let side = if case["direction"] == "up" { Side::Host } else { Side::Node };
+        capture.datagram(side, &apdu);
+        capture.stream(0, side, &apdu);
+    }
+    capture.finish();
+    let comparison = compare(&path, &keys(), 2 * cases.len());
+    assert_eq!(comparison.profile1, 2 * cases.len());
+}
+
+#[test]
+fn a_fleet_and_a_head_end() {
+    let classic = |id: usize| {
+        let profile = support::root().join("graphs/profiles/residential.toml");
+        let (key, profile) = (Hex(&samples::key(KEY_IDS[id])).to_string(), profile.display());
+        let row = format!("0200004d4800000{id},MH{id},.75.2.{id},{profile},classic,0000fff{id},0");
+        format!("{row},{}:{key}\n", KEY_IDS[id])
+    };
+    let mut lab = Lab::new(4, &(0..KEY_IDS.len()).map(classic).collect::<String>());
+    let head_end = lab.head_end();
+    let tap = Tap::before(lab.port);
+    lab.port = tap.port;
+    let fleet = lab.fleet(&["--relays", "2", "--rate", "20", "--duration", "3"]);
+    lab.fleet_end(fleet);
+    lab.stop(head_end);
+
+    let path = lab.file("live.pcap");
+    let mut capture = Capture::create(&path);
+    let heard = tap.heard();
+    let (mut up, mut down) = (0, 0);
+    for (connection, said) in (0..).zip(&heard) {
+        capture.stream(connection, Side::Host, &said.host);
+        capture.stream(connection, Side::Node, &said.node);
+        up += live::cut(&said.host).len();
+        down += live::cut(&said.node).len();
+    }
+    capture.finish();
+    let comparison = compare(&path, &keys(), up + down);
+    println!("{up} up, {down} down; {} classic, {} of profile 1", comparison.classic, comparison.profile1);
+    assert!(down > 0 && comparison.classic > 0 && comparison.profile1 > down);
+}
+
+#[test]
+fn a_served_classic_device() {
+    let (id, hex) = &keys()[2];
+    let mut device = Served::classic(".68.33.3", &format!("{id}:{hex}"));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    // A second ahead of all others: no IV comes twice.
+    let mut maker = Maker::new(now.try_into().unwrap());
+    for mode in MODES {
+        let frame = Frame::new(mode).with(|envelope| envelope.called = Some(samples::title(".68.33.3")));
+        for (request, _) in services::exchanges() {
+            maker.send(Side::Host, frame, |epsem| drop(epsem.request(&request)));
+        }
+    }
+    let requests: Vec<&[u8]> = maker.samples.iter().map(|sample| sample.apdu.as_slice()).collect();
+    let (datagrams, streamed) = requests.split_at(requests.len() / 2);
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("served.pcap");
+    let mut capture = Capture::create(&path);
+    let mut count = requests.len();
+    for request in datagrams {
+        capture.datagram(Side::Host, request);
+        for answer in device.datagram(request) {
+            capture.datagram(Side::Node, &answer);
+            count += 1;
+        }
+    }
+    let answers = device.stream(streamed);
+    capture.stream(0, Side::Host, &streamed.concat());
+    capture.stream(0, Side::Node, &answers);
+    capture.finish();
+    let comparison = compare(&path, &keys(), count + live::cut(&answers).len());
+    assert!(comparison.clear > 0 && comparison.classic > 0);
 }

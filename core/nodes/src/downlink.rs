@@ -58,10 +58,13 @@ impl Worker for Downlink {
         loop {
             match context.next(Duration::from_secs(1))? {
                 Next::Batch { batch, .. } => {
+                    let received = batch.len() as u64;
                     let batch = self.sift(batch);
                     let count = batch.len() as u64;
-                    context.send(0, 0, batch)?;
-                    self.sent.add(count);
+                    context.let_go(received - count);
+                    if context.send(0, 0, batch)?.is_some() {
+                        self.sent.add(count);
+                    }
                 }
                 Next::Event(_) | Next::Idle => {}
                 Next::Finished => return Ok(()),

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use node::{
     NodeError, NodeKind, NodeState, PortType, Reason, Source, Worker,
 };
 use serde::Serialize;
+
+use crate::stall;
 
 /// Events written between two flushes.
 const WRITE_BATCH: usize = 256;
@@ -40,7 +43,8 @@ impl NodeKind for EventMonitorKind {
 
     fn build(&self, config: &Config, env: &Env) -> Result<Box<dyn Worker>, BuildError> {
         let folder = env.state.join(config.text("path"));
-        let log = EventLog::open(folder, config.count("file_mib") << 20, config.count("files_max"))
+        let octets_max = u64::try_from(config.integer("file_mib")).unwrap_or(1) << 20;
+        let log = EventLog::open(folder, octets_max, config.count("files_max"))
             .map_err(|error| BuildError::caused(env, "open the event log", error))?;
         Ok(Box::new(Monitor { log, env: env.clone(), counters: HashMap::new() }))
     }
@@ -59,10 +63,7 @@ impl Worker for Monitor {
             match context.next(if unflushed > 0 { Duration::ZERO } else { Duration::from_secs(1) })? {
                 Next::Event(event) => {
                     self.count(&event);
-                    // A full disk must not stop the counting; the lines that are lost are counted too.
-                    if let Err(error) = self.log.write(&event, &self.env.transports) {
-                        self.lose(context, &event, &error);
-                    }
+                    self.log.write(&event, &self.env.transports);
                     unflushed += 1;
                     if unflushed >= WRITE_BATCH {
                         self.flush(context);
@@ -95,20 +96,16 @@ impl Monitor {
         counter.add(event.count);
     }
 
-    fn lose(&self, context: &Context, event: &Event, error: &io::Error) {
-        self.env
-            .counter("metergraph_events_lost_total", "Events that could not be written to the log.", &[])
-            .add(event.count);
-        context.status.set(NodeState::Stalled, &format!("event log: {error}"));
-    }
-
+    /// A full disk must not stop the counting; what is lost to it is counted too.
     fn flush(&mut self, context: &Context) {
         match self.log.flush() {
-            Ok(()) if context.status.state() == NodeState::Stalled => {
-                context.status.set(NodeState::Running, "");
-            }
+            Ok(()) if context.status.state() == NodeState::Stalled => stall::end(context),
             Ok(()) => {}
-            Err(error) => context.status.set(NodeState::Stalled, &format!("event log: {error}")),
+            Err(Lost { events, error }) => {
+                let help = "Events that could not be written to the log, repeats included.";
+                self.env.counter("metergraph_events_lost_total", help, &[]).add(events);
+                stall::begin(context, &format!("event log: {error}"));
+            }
         }
     }
 }
@@ -135,22 +132,37 @@ struct EventLog {
     folder: PathBuf,
     file: File,
     number: u64,
-    octets: usize,
-    octets_max: usize,
+    octets: u64,
+    octets_max: u64,
     files_max: usize,
+    /// Lines to be written, and how many events they stand for.
     buffer: Vec<u8>,
+    events: u64,
+}
+
+/// Events that could not be written.
+#[derive(Debug)]
+struct Lost {
+    events: u64,
+    error: io::Error,
 }
 
 impl EventLog {
-    fn open(folder: PathBuf, octets_max: usize, files_max: usize) -> io::Result<Self> {
+    fn open(folder: PathBuf, octets_max: u64, files_max: usize) -> io::Result<Self> {
         std::fs::create_dir_all(&folder)?;
         let number = numbers(&folder)?.last().copied().unwrap_or(1);
         let file = open_file(&folder, number)?;
-        let octets = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-        Ok(Self { folder, file, number, octets, octets_max, files_max, buffer: Vec::new() })
+        let octets = file.metadata()?.len();
+        // A crash may have left half a line: it must not spoil the next one.
+        let mut last = [b'\n'];
+        if octets > 0 {
+            file.read_exact_at(&mut last, octets - 1)?;
+        }
+        let buffer = if last == [b'\n'] { Vec::new() } else { vec![b'\n'] };
+        Ok(Self { folder, file, number, octets, octets_max, files_max, buffer, events: 0 })
     }
 
-    fn write(&mut self, event: &Event, transports: &[String]) -> io::Result<()> {
+    fn write(&mut self, event: &Event, transports: &[String]) {
         let (transport, link, sid) = match event.source {
             Source::Link { transport, link } => {
                 (transports.get(usize::from(transport)).map(String::as_str), Some(link), None)
@@ -169,30 +181,40 @@ impl EventLog {
             sid,
             detail: &event.detail,
         };
-        serde_json::to_writer(&mut self.buffer, &line)?;
-        self.buffer.push(b'\n');
-        Ok(())
+        // Texts and numbers into memory: there is nothing that could fail.
+        if serde_json::to_writer(&mut self.buffer, &line).is_ok() {
+            self.buffer.push(b'\n');
+            self.events = self.events.saturating_add(event.count);
+        }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
+    fn flush(&mut self) -> Result<(), Lost> {
+        let events = std::mem::take(&mut self.events);
+        let written = self.roll().and_then(|()| self.file.write_all(&self.buffer));
+        match &written {
+            Ok(()) => self.octets = self.octets.saturating_add(self.buffer.len() as u64),
+            // Half of it would spoil the next line. Where this fails too, it does.
+            Err(_) => drop(self.file.set_len(self.octets)),
+        }
+        // What was not written is gone: events go on to come, and memory has a limit.
+        self.buffer.clear();
+        written.map_err(|error| Lost { events, error })
+    }
+
+    /// Begins the next file when this one is full; the oldest goes.
+    fn roll(&mut self) -> io::Result<()> {
+        if self.octets < self.octets_max || self.buffer.is_empty() {
             return Ok(());
         }
-        if self.octets >= self.octets_max {
-            let number = self.number.saturating_add(1);
-            self.file = open_file(&self.folder, number)?;
-            self.number = number;
-            self.octets = 0;
-            let all = numbers(&self.folder)?;
-            for old in all.iter().take(all.len().saturating_sub(self.files_max)) {
-                std::fs::remove_file(path(&self.folder, *old))?;
-            }
+        let number = self.number.saturating_add(1);
+        self.file = open_file(&self.folder, number)?;
+        (self.number, self.octets) = (number, self.file.metadata()?.len());
+        let all = numbers(&self.folder)?;
+        for old in all.iter().take(all.len().saturating_sub(self.files_max)) {
+            // Somebody else may have taken it away; the next roll tries again where it still stands.
+            drop(std::fs::remove_file(path(&self.folder, *old)));
         }
-        let result = self.file.write_all(&self.buffer);
-        self.octets = self.octets.saturating_add(self.buffer.len());
-        // After a failed write the lines are gone: repeating them could tear the log in the middle.
-        self.buffer.clear();
-        result
+        Ok(())
     }
 }
 
@@ -201,7 +223,7 @@ fn path(folder: &std::path::Path, number: u64) -> PathBuf {
 }
 
 fn open_file(folder: &std::path::Path, number: u64) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path(folder, number))
+    OpenOptions::new().create(true).read(true).append(true).open(path(folder, number))
 }
 
 fn numbers(folder: &std::path::Path) -> io::Result<Vec<u64>> {
@@ -237,8 +259,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut log = EventLog::open(folder.path().into(), 1 << 20, 4).unwrap();
         let transports = vec!["wan".to_owned()];
-        log.write(&event("SEC-UP-AUTH", Source::Association(0x0e52_0ad3), 3), &transports).unwrap();
-        log.write(&event("truncated", Source::Link { transport: 0, link: 9 }, 1), &transports).unwrap();
+        log.write(&event("SEC-UP-AUTH", Source::Association(0x0e52_0ad3), 3), &transports);
+        log.write(&event("truncated", Source::Link { transport: 0, link: 9 }, 1), &transports);
         log.flush().unwrap();
         let text = std::fs::read_to_string(path(folder.path(), 1)).unwrap();
         let lines: Vec<serde_json::Value> =
@@ -253,9 +275,40 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut log = EventLog::open(folder.path().into(), 1, 2).unwrap();
         for _ in 0..5 {
-            log.write(&event("x", Source::Node, 1), &[]).unwrap();
+            log.write(&event("x", Source::Node, 1), &[]);
             log.flush().unwrap();
         }
         assert_eq!(numbers(folder.path()).unwrap(), [4, 5]);
+    }
+
+    #[test]
+    fn half_a_line_spoils_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(path(folder.path(), 3), "{}\n{\"first\":").unwrap();
+        let mut log = EventLog::open(folder.path().into(), 1 << 20, 2).unwrap();
+        log.write(&event("x", Source::Node, 1), &[]);
+        log.flush().unwrap();
+        let text = std::fs::read_to_string(path(folder.path(), 3)).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!((lines.len(), lines[1]), (3, "{\"first\":"));
+        assert!(serde_json::from_str::<serde_json::Value>(lines[2]).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted_and_takes_no_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = EventLog::open(folder.path().join("events"), 1, 2).unwrap();
+        log.write(&event("x", Source::Node, 1), &[]);
+        log.flush().unwrap();
+        // The next file cannot be made.
+        std::fs::remove_dir_all(folder.path().join("events")).unwrap();
+        for count in 1..4 {
+            log.write(&event("x", Source::Node, count), &[]);
+            assert_eq!(log.flush().unwrap_err().events, count);
+            assert!(log.buffer.is_empty());
+        }
+        std::fs::create_dir(folder.path().join("events")).unwrap();
+        log.write(&event("x", Source::Node, 1), &[]);
+        log.flush().unwrap();
     }
 }

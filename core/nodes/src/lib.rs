@@ -4,6 +4,7 @@ mod clock;
 mod in_flight;
 mod located;
 mod refusals;
+mod stall;
 mod tally;
 
 pub mod decrypt;

@@ -115,6 +115,8 @@ pub struct EdgeLine {
     pub waiting: usize,
     /// Batches it holds at most.
     pub batches_max: usize,
+    /// Batches it ever took.
+    pub batches: u64,
     /// Frames it ever took.
     pub frames: u64,
     /// Frames it dropped when full.
@@ -201,6 +203,7 @@ impl Board {
                 edge: edge.name().to_string(),
                 waiting: edge.waiting(),
                 batches_max: edge.batches_max(),
+                batches: edge.pushed(),
                 frames,
                 dropped,
             }

@@ -2,6 +2,15 @@
 
 use hkdf::Hkdf;
 use sha2::Sha256;
+use zeroize::{Zeroize, Zeroizing};
+
+/// The pseudorandom key of a secret that is not uniform yet, to be kept.
+pub(crate) fn extract(salt: &[u8], secret: &[u8]) -> Zeroizing<[u8; 32]> {
+    let (mut prk, _) = Hkdf::<Sha256>::extract(Some(salt), secret);
+    let kept = Zeroizing::new(prk.into());
+    prk.as_mut_slice().zeroize();
+    kept
+}
 
 /// A pseudorandom key, ready to expand.
 pub(crate) struct Expander(Hkdf<Sha256>);
@@ -22,9 +31,14 @@ impl Expander {
     pub(crate) fn expand<const N: usize>(&self, info: &[&[u8]]) -> [u8; N] {
         const { assert!(N <= 255 * 32, "HKDF-SHA-256 gives no more") }
         let mut octets = [0; N];
-        let expanded = self.0.expand_multi_info(info, &mut octets);
-        assert!(expanded.is_ok(), "HKDF refuses nothing but a length, and that is checked above");
+        self.fill(info, &mut octets);
         octets
+    }
+
+    /// Fills at most 255 * 32 octets for the concatenation of `info`.
+    pub(crate) fn fill(&self, info: &[&[u8]], octets: &mut [u8]) {
+        let expanded = self.0.expand_multi_info(info, octets);
+        assert!(expanded.is_ok(), "HKDF-SHA-256 refuses nothing but a longer output");
     }
 }
 
@@ -43,5 +57,6 @@ mod tests {
         let (prk, _) = Hkdf::<Sha256>::extract(Some(b"salt"), b"secret");
         let extracted: [u8; 42] = Expander::extract(b"salt", b"secret").expand(&[b"in", b"fo"]);
         assert_eq!(extracted, Expander::from_prk(&prk.into()).expand(&[b"info"]));
+        assert_eq!(extracted, Expander::from_prk(&extract(b"salt", b"secret")).expand(&[b"info"]));
     }
 }

@@ -4,6 +4,7 @@
 //!   and opens whole batches in place, [`association`] holds the head-end's steps and state around
 //!   that, with a replay [`window`] and a downstream [`counter`]; [`control`] is what types 4 and 5 say.
 //!   Clauses (§) are those of the security layer's text.
+//! - Registration: [`edhoc`], both roles, ends in the first epoch's PRK_out.
 //! - Classic C12.22: [`eax_prime`], over what the codec canonified.
 //! - At rest: [`at_rest`] seals records under a DEK, [`key_wrap`] keeps the DEK under a KEK.
 //!
@@ -17,6 +18,7 @@ pub mod association;
 pub mod at_rest;
 pub mod control;
 pub mod counter;
+pub mod edhoc;
 pub mod eax_prime;
 pub mod frame;
 pub mod hex;

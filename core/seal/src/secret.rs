@@ -59,6 +59,11 @@ secret!(
     Prk,
     32
 );
+secret!(
+    /// x of a Diffie-Hellman product, as this process or a token computed it.
+    SharedSecret,
+    32
+);
 
 #[cfg(test)]
 mod tests {
@@ -101,6 +106,8 @@ mod tests {
         assert!(!Probe::<Key128>::DEBUG && !Probe::<Key128>::DISPLAY && !Probe::<Key128>::CLONE);
         assert!(!Probe::<Key256>::DEBUG && !Probe::<Key256>::DISPLAY && !Probe::<Key256>::CLONE);
         assert!(!Probe::<Prk>::DEBUG && !Probe::<Prk>::DISPLAY && !Probe::<Prk>::CLONE);
+        assert!(!Probe::<SharedSecret>::DEBUG && !Probe::<SharedSecret>::DISPLAY);
+        assert!(!Probe::<SharedSecret>::CLONE);
     };
 
     #[test]

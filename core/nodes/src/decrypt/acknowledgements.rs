@@ -14,27 +14,49 @@ use seal::frame::{FrameType, HEAD_LEN, Head, TAG_LEN};
 use seal::ids::{Epoch, System};
 use seal::profile1::{self, Job};
 
-use super::associations::{Associations, Entry, Place};
+use super::associations::{Associations, Entry, Heard, Place};
 
 /// Acknowledgements sealed together.
 const BATCH: usize = 512;
 /// Octets of an ACK item: code, epoch, highest, bitmap.
 const ACK_OCTETS: usize = 14;
 
+/// An acknowledgement that is due.
+struct Due {
+    place: Place,
+    epoch: Epoch,
+    /// Where it goes, if not to where the device was heard last.
+    to: Option<Heard>,
+}
+
 /// The acknowledgements of one shard.
 pub(super) struct Acknowledgements {
-    ring: VecDeque<(Place, Epoch)>,
+    ring: VecDeque<Due>,
     ring_max: usize,
     directory: Arc<Directory>,
     /// The head-end's own title.
     title: ApTitleBuf,
     invocation: u16,
-    /// The output and its edge to the downlink of each transport.
     output: usize,
-    edges: Vec<Option<usize>>,
+    /// By number of the transport: the way to its downlink.
+    ways: Vec<Option<Way>>,
     pool: BatchPool,
     sealed: Vec<bool>,
     numbers: Numbers,
+}
+
+/// The edge to a downlink, and what is written for it.
+struct Way {
+    edge: usize,
+    batch: Batch,
+    sealing: Vec<Sealing>,
+}
+
+/// An acknowledgement whose plaintext stands in a batch.
+struct Sealing {
+    place: Place,
+    head: Head,
+    start: usize,
 }
 
 struct Numbers {
@@ -73,7 +95,7 @@ impl Acknowledgements {
             title,
             invocation: 0,
             output: 0,
-            edges: Vec::new(),
+            ways: Vec::new(),
             pool: env.pool.clone(),
             sealed: Vec::new(),
             numbers: Numbers::new(env),
@@ -82,96 +104,97 @@ impl Acknowledgements {
 
     /// Learns which edge leads to the downlink of which transport.
     pub(super) fn connect(&mut self, context: &Context, env: &Env) {
-        self.ring.clear();
         let Some(output) = context.output("sealed") else { return };
         self.output = output;
         let edges = context.outputs.get(output).map(|output| output.edges.as_slice()).unwrap_or_default();
-        self.edges = env
-            .transports
-            .iter()
-            .map(|transport| edges.iter().position(|edge| env.leads_to_transport(&edge.name().to, transport)))
-            .collect();
+        let way = |transport: &String| {
+            let edge = edges.iter().position(|edge| env.leads_to_transport(&edge.name().to, transport))?;
+            Some(Way { edge, batch: self.pool.take(), sealing: Vec::new() })
+        };
+        self.ways = env.transports.iter().map(way).collect();
     }
 
-    /// A durable report of this epoch is to be acknowledged.
+    /// A durable report of this epoch is to be acknowledged, to where its device was heard last.
     pub(super) fn due(&mut self, place: Place, epoch: Epoch, entry: &mut Entry) {
         // One acknowledgement speaks of a whole window; reports of another epoch than the active one are
         // rare and have one each.
-        if entry.due && epoch == entry.association.epoch() {
-            return;
+        if !(entry.due && epoch == entry.association.epoch()) {
+            entry.due = self.push(Due { place, epoch, to: None }) || entry.due;
         }
-        if self.ring.len() >= self.ring_max {
+    }
+
+    /// A repeat of a durable report is to be acknowledged, to where it came from: where its device was heard
+    /// last may be a link that is gone, and after a start nobody knows.
+    pub(super) fn again(&mut self, place: Place, epoch: Epoch, to: Heard) {
+        self.push(Due { place, epoch, to: Some(to) });
+    }
+
+    fn push(&mut self, due: Due) -> bool {
+        let room = self.ring.len() < self.ring_max;
+        if self.ways.is_empty() {
+            return false;
+        }
+        if room {
+            self.ring.push_back(due);
+        } else {
             self.numbers.full.add(1);
-            return;
         }
-        entry.due = true;
-        self.ring.push_back((place, epoch));
+        room
     }
 
     /// Seals and sends all that are due.
     pub(super) fn send(&mut self, context: &mut Context, associations: &mut Associations, system: System) {
         while !self.ring.is_empty() {
-            let count = self.ring.len().min(BATCH);
-            let mut batches: Vec<Batch> = self.edges.iter().map(|_| self.pool.take()).collect();
-            let due: Vec<(Place, Epoch)> = self.ring.drain(..count).collect();
-            let mut sealing: Vec<Vec<Sealing>> = self.edges.iter().map(|_| Vec::new()).collect();
-            for (place, epoch) in due {
-                let Some(entry) = associations.get_mut(place) else { continue };
-                entry.due = false;
-                self.write(place, epoch, entry, &mut batches, &mut sealing);
+            self.warm(associations);
+            for _ in 0..BATCH {
+                let Some(due) = self.ring.pop_front() else { break };
+                if let Some(entry) = associations.get_mut(due.place) {
+                    self.write(&due, entry);
+                }
             }
-            for (transport, (mut batch, sealing)) in batches.into_iter().zip(sealing).enumerate() {
-                self.seal(&mut batch, &sealing, associations, system);
+            for way in self.ways.iter_mut().flatten() {
+                seal(way, associations, system, &mut self.sealed);
+                let batch = std::mem::replace(&mut way.batch, self.pool.take());
                 let frames = batch.len() as u64;
-                if let Some(edge) = self.edges.get(transport).copied().flatten() {
-                    match context.offer(self.output, edge, batch) {
-                        Ok(_) => self.numbers.sent.add(frames),
-                        Err(_) => self.numbers.edge.add(frames),
-                    }
+                match context.offer(self.output, way.edge, batch) {
+                    Ok(Some(_)) => self.numbers.sent.add(frames),
+                    Ok(None) => {}
+                    Err(_) => self.numbers.edge.add(frames),
                 }
             }
         }
     }
 
+    /// Has the memory of the next titles fetched: one look at each, with nothing that waits for it.
+    fn warm(&self, associations: &Associations) {
+        let entries = self.ring.iter().take(BATCH).filter_map(|due| associations.get(due.place));
+        let titles = entries.filter_map(|entry| self.directory.device(entry.association.sid()));
+        std::hint::black_box(titles.map(|device| device.title.arcs().len()).sum::<usize>());
+    }
+
     /// Writes one acknowledgement's APDU with its plaintext in place.
-    fn write(
-        &mut self,
-        place: Place,
-        epoch: Epoch,
-        entry: &mut Entry,
-        batches: &mut [Batch],
-        sealing: &mut [Vec<Sealing>],
-    ) {
-        let Some(heard) = entry.heard() else {
-            self.numbers.nowhere.add(1);
-            return;
-        };
-        let transport = usize::from(heard.transport);
-        let linked = self.edges.get(transport).is_some_and(Option::is_some);
-        let (true, Some(batch), Some(sealing)) =
-            (linked, batches.get_mut(transport), sealing.get_mut(transport))
-        else {
-            self.numbers.nowhere.add(1);
-            return;
+    fn write(&mut self, due: &Due, entry: &mut Entry) {
+        if due.to.is_none() {
+            entry.due = false;
+        }
+        let Some(heard) = due.to.or_else(|| entry.heard()) else { return self.numbers.nowhere.add(1) };
+        let Some(Some(way)) = self.ways.get_mut(usize::from(heard.transport)) else {
+            return self.numbers.nowhere.add(1);
         };
         let association = &mut entry.association;
-        let Some(ack) = association.ack(epoch) else { return };
-        let Some(seq) = association.take_seq() else {
-            self.numbers.counter.add(1);
-            return;
-        };
+        let Some(ack) = association.ack(due.epoch) else { return };
+        let Some(seq) = association.take_seq() else { return self.numbers.counter.add(1) };
         let (sid, active) = (association.sid(), association.epoch());
         let head = Head { frame_type: FrameType::DownControl, id: sid.0, epoch_low: active.low(), seq };
         self.invocation = self.invocation.wrapping_add(1);
-        let device = self.directory.device(sid);
         let envelope = Envelope {
-            called: device.map(|device| device.title),
+            called: self.directory.device(sid).map(|device| device.title),
             calling: Some(self.title.as_title()),
             ..Envelope::new(InvocationId::new(u32::from(self.invocation)))
         };
         let frame = Frame { link: heard.link, ..Frame::default() }.with_transport(heard.transport);
         let octets: [u8; HEAD_LEN] = head.octets();
-        let written = batch.push_with(frame, |data| {
+        let written = way.batch.push_with(frame, |data| {
             carriage::write_head(data, &envelope, &octets, ACK_OCTETS + TAG_LEN)?;
             let start = data.len();
             Down::Ack(ack).write(data);
@@ -179,28 +202,23 @@ impl Acknowledgements {
             Ok::<usize, c1222::DecodeError>(start)
         });
         match written {
-            Ok(start) => sealing.push(Sealing { place, head, start }),
+            Ok(start) => way.sealing.push(Sealing { place: due.place, head, start }),
             // Cannot be: the head of a type 4 frame always fits. The descriptor is empty then.
-            Err(_) => drop(batch.frames.pop()),
+            Err(_) => drop(way.batch.frames.pop()),
         }
-    }
-
-    fn seal(&mut self, batch: &mut Batch, sealing: &[Sealing], associations: &Associations, system: System) {
-        let mut jobs: Vec<Job<'_>> = Vec::with_capacity(sealing.len());
-        jobs.extend(sealing.iter().filter_map(|sealing| {
-            let channel = associations.get(sealing.place)?.association.downstream(system);
-            Some(channel.job(&sealing.head, sealing.start, ACK_OCTETS + TAG_LEN))
-        }));
-        profile1::seal_batch(&mut batch.data, &jobs, &mut self.sealed);
-        // What could not be sealed must not leave the house.
-        let mut verdicts = self.sealed.iter();
-        batch.frames.retain(|_| verdicts.next().copied().unwrap_or(false));
     }
 }
 
-/// An acknowledgement whose plaintext stands in a batch.
-struct Sealing {
-    place: Place,
-    head: Head,
-    start: usize,
+/// Seals what is written for a way.
+fn seal(way: &mut Way, associations: &Associations, system: System, sealed: &mut Vec<bool>) {
+    let mut jobs: Vec<Job<'_>> = Vec::with_capacity(way.sealing.len());
+    jobs.extend(way.sealing.iter().filter_map(|sealing| {
+        let channel = associations.get(sealing.place)?.association.downstream(system);
+        Some(channel.job(&sealing.head, sealing.start, ACK_OCTETS + TAG_LEN))
+    }));
+    profile1::seal_batch(&mut way.batch.data, &jobs, sealed);
+    way.sealing.clear();
+    // What could not be sealed must not leave the house.
+    let mut verdicts = sealed.iter();
+    way.batch.frames.retain(|_| verdicts.next().copied().unwrap_or(false));
 }

@@ -27,13 +27,17 @@ impl Heard {
     }
 }
 
-/// An association with what its shard alone needs of it: at most 128 octets, epochs in transition apart.
+/// An association with what its shard alone needs of it: 128 octets, epochs in transition apart, and no
+/// more cache lines than that.
+#[repr(align(128))]
 pub struct Entry {
     /// Keys, windows and counters.
     pub association: Association,
     link: u32,
-    /// Second (of the shard's clock) of the last acknowledgement of a repeat.
+    /// When a repeat was acknowledged last, in milliseconds of the shard's clock.
     pub repeated: u32,
+    /// Frames that did not open in this run.
+    pub failures: u16,
     transport: u8,
     /// A reservation is on its way to the journal.
     pub reserving: bool,
@@ -41,14 +45,22 @@ pub struct Entry {
     pub due: bool,
 }
 
-const _: () = assert!(size_of::<Entry>() <= 128);
+const _: () = assert!(size_of::<Entry>() == 128);
 
 /// No transport has this number: the device was not heard yet.
 const NOWHERE: u8 = u8::MAX;
 
 impl Entry {
     fn new(association: Association) -> Self {
-        Self { association, link: 0, repeated: 0, transport: NOWHERE, reserving: false, due: false }
+        Self {
+            association,
+            link: 0,
+            repeated: 0,
+            failures: 0,
+            transport: NOWHERE,
+            reserving: false,
+            due: false,
+        }
     }
 
     /// Where it was heard last; changes only with a fresh frame.
@@ -122,13 +134,20 @@ impl Associations {
         }
     }
 
-    /// Finds an association; its generation must fit too.
+    /// Where the association of this slot stands; whether its generation is that of `sid` shows there.
     #[must_use]
-    pub fn find(&self, sid: Sid) -> Option<Place> {
+    #[inline]
+    pub fn place(&self, sid: Sid) -> Option<Place> {
         if !self.owns(sid.partition()) {
             return None;
         }
-        let place = Place(self.places.get(self.dense(sid))?.checked_sub(1)?);
+        self.places.get(self.dense(sid))?.checked_sub(1).map(Place)
+    }
+
+    /// Finds an association; its generation must fit too.
+    #[must_use]
+    pub fn find(&self, sid: Sid) -> Option<Place> {
+        let place = self.place(sid)?;
         self.get(place).filter(|entry| entry.association.sid() == sid).map(|_| place)
     }
 
@@ -141,6 +160,15 @@ impl Associations {
     /// As [`Self::get`], to be changed.
     pub fn get_mut(&mut self, place: Place) -> Option<&mut Entry> {
         self.entries.get_mut(place.0 as usize)
+    }
+
+    /// Has the memory of these entries fetched: one look at each of their two cache lines, with nothing that
+    /// waits for it.
+    #[inline]
+    pub fn warm(&self, places: impl Iterator<Item = Place>) {
+        let entries = places.filter_map(|place| self.get(place));
+        let looks = entries.map(|entry| entry.link ^ u32::from(entry.association.epoch().0));
+        std::hint::black_box(looks.fold(0_u32, u32::wrapping_add));
     }
 
     /// How many there are.

@@ -5,6 +5,7 @@ mod acknowledgements;
 mod associations;
 mod checkpoint;
 mod classic;
+mod refusing;
 mod replay_cache;
 mod reports;
 
@@ -19,23 +20,26 @@ use node::{
     Next, NodeError, NodeKind, OutputSpec, PortType, Problem, Reason, Severity, Source, Worker,
 };
 use seal::association::Association;
-use seal::ids::{Epoch, System};
+use seal::ids::{Epoch, Sid, System};
 
-use crate::clock::{monotonic_ns, unix_s};
+use crate::clock::unix_s;
 use crate::in_flight::{InFlight, Settled};
 use crate::journal::Log;
 use crate::key_store;
 use crate::located::Located;
-use crate::refusals::{Pair, Refusals};
-use crate::tally::Tally;
+use crate::refusals::Refusals;
 use acknowledgements::Acknowledgements;
-use associations::{Associations, Place};
+use associations::{Associations, Heard, Place};
 use checkpoint::ShardOf;
 use classic::{Classics, Rules};
+use refusing::Refusing;
 use replay_cache::Message;
+use reports::Candidate;
 
-/// How long a start waits for the journal to settle what an earlier run sent.
-const SETTLE_LIMIT: Duration = Duration::from_secs(60);
+/// How long the journal is waited for between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long a disk that took no checkpoint is left alone.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The node kind.
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,7 +107,7 @@ impl NodeKind for DecryptKind {
         Ok(Box::new(Shard {
             own,
             vault: key_store::lent(config, env)?,
-            refusals: env.services.find_or_provide(&balancer, Refusals::default()),
+            refusing: Refusing::new(env, env.services.find_or_provide(&balancer, Refusals::default())),
             journal,
             associations: Associations::new(own.shard, own.shards),
             classics: Classics::new(Rules::default()),
@@ -114,15 +118,16 @@ impl NodeKind for DecryptKind {
                 title,
                 config.count("acknowledgements_max"),
             ),
-            tally: Tally::new(env),
             numbers: Numbers::new(env),
             system: directory.system(),
             directory,
             pool: env.pool.clone(),
             sent: Vec::new(),
+            candidates: Vec::new(),
             opened: Vec::new(),
             checkpoint_octets: u64::try_from(config.integer("checkpoint_mib")).unwrap_or(1) << 20,
-            checkpointed: Position::START,
+            checkpointed: None,
+            checkpoint_at: Instant::now(),
             since: Instant::now(),
             env: env.clone(),
         }))
@@ -154,6 +159,8 @@ enum Sent {
     Report { place: Place, epoch: Epoch, seq: u32 },
     /// A counter block reserved.
     Reserved { place: Place, epoch: Epoch, floor: u32 },
+    /// No record: a repeat to be acknowledged with a counter of the block that goes with it.
+    Again { place: Place, epoch: Epoch, to: Heard },
     /// A classic message.
     Classic(Message),
 }
@@ -164,22 +171,25 @@ struct Shard {
     vault: Arc<Vault>,
     directory: Arc<Directory>,
     system: System,
-    refusals: Arc<Refusals>,
+    refusing: Refusing,
     /// The journal's node.
     journal: String,
     associations: Associations,
     classics: Classics,
     in_flight: InFlight<Sent>,
     acknowledgements: Acknowledgements,
-    tally: Tally,
     numbers: Numbers,
     pool: BatchPool,
     /// Records of the batch in hand.
     sent: Vec<Sent>,
-    /// Verdicts of the batch in hand.
+    /// Frames of the batch in hand that may be opened, and whether each did.
+    candidates: Vec<Candidate>,
     opened: Vec<bool>,
     checkpoint_octets: u64,
-    checkpointed: Position,
+    /// Of the last checkpoint of this run.
+    checkpointed: Option<Position>,
+    /// No checkpoint before this.
+    checkpoint_at: Instant,
     since: Instant,
 }
 
@@ -194,19 +204,16 @@ impl Worker for Shard {
         self.acknowledgements.connect(context, &self.env);
         self.rebuild(context, records, &log)?;
         loop {
-            // What is settled up to here is known after the next look at the edge.
-            let settled = log.settled();
-            self.settle(context, records)?;
-            self.acknowledgements.send(context, &mut self.associations, self.system);
-            if settled.since(self.checkpointed) >= self.checkpoint_octets {
-                self.checkpoint(&log, settled)?;
-            }
+            self.keep_up(context, records, &log)?;
             match context.next(Duration::from_secs(1))? {
-                Next::Batch { batch, .. } => self.take(context, records, batch)?,
+                Next::Batch { batch, .. } => self.take(context, records, &log, batch)?,
                 Next::Event(_) | Next::Idle => {}
-                Next::Finished if self.in_flight.is_empty() => return self.checkpoint(&log, log.settled()),
+                Next::Finished if self.in_flight.is_empty() => {
+                    self.checkpoint(context, &log, log.settled());
+                    return Ok(());
+                }
                 // The last reports are acknowledged when they are durable.
-                Next::Finished => context.wait(Duration::from_millis(20))?,
+                Next::Finished => context.wait(LOOK)?,
             }
         }
     }
@@ -215,14 +222,11 @@ impl Worker for Shard {
 impl Shard {
     /// Loads the associations and what checkpoint and journal say of them.
     fn rebuild(&mut self, context: &mut Context, records: usize, log: &Log) -> Result<(), NodeError> {
-        // What an earlier run of this shard sent is settled first, or the journal would tell half of it.
+        // What an earlier run of this shard sent is settled first, and what nobody knows of is certain only
+        // in a log that was opened again: it would else be told half of it.
         let edge = context.outputs.get(records).and_then(|output| output.edges.first()).map(Arc::clone);
-        let waiting = Instant::now();
-        while edge.as_ref().is_some_and(|edge| edge.settled() < edge.pushed()) {
-            if waiting.elapsed() > SETTLE_LIMIT {
-                return Err(NodeError::new("the journal does not settle what was sent before"));
-            }
-            context.wait(Duration::from_millis(20))?;
+        while log.has_ended() || edge.as_ref().is_some_and(|edge| edge.settled() < edge.pushed()) {
+            context.wait(LOOK)?;
         }
         let settled = log.settled();
         let rules = Rules::read(&self.directory);
@@ -247,7 +251,25 @@ impl Shard {
         self.associations = associations;
         self.classics = classics;
         self.in_flight = InFlight::default();
-        self.checkpoint(log, settled)
+        self.checkpoint(context, log, settled);
+        Ok(())
+    }
+
+    /// Does what the journal's progress asks for: windows, acknowledgements, checkpoints.
+    fn keep_up(&mut self, context: &mut Context, records: usize, log: &Log) -> Result<(), NodeError> {
+        // What is settled up to here is known after the next look at the edge.
+        let settled = log.settled();
+        self.settle(context, records)?;
+        self.acknowledgements.send(context, &mut self.associations, self.system);
+        let wanted = self.checkpointed.is_none_or(|last| {
+            let grown = settled.since(last);
+            // A journal without room cannot grow to the next one.
+            grown >= self.checkpoint_octets || (grown > 0 && log.wants_room())
+        });
+        if wanted && Instant::now() >= self.checkpoint_at {
+            self.checkpoint(context, log, settled);
+        }
+        Ok(())
     }
 
     /// Hears from the journal what became of earlier batches.
@@ -275,21 +297,43 @@ impl Shard {
                     entry.association.reserved(epoch, floor);
                 }
             }
-            (Sent::Classic(_), Settled::Committed) => {}
+            (Sent::Again { place, epoch, to }, Settled::Committed) => {
+                acknowledgements.again(place, epoch, to);
+            }
             (Sent::Classic(message), Settled::Failed) => cache.remove(&message),
+            (Sent::Again { .. }, Settled::Failed) | (Sent::Classic(_), Settled::Committed) => {}
         });
         if known { Ok(()) } else { Err(NodeError::Rebuild("the journal was started anew".into())) }
     }
 
     /// Opens a batch and sends what was accepted to the journal.
-    fn take(&mut self, context: &mut Context, records: usize, mut batch: Batch) -> Result<(), NodeError> {
+    fn take(
+        &mut self,
+        context: &mut Context,
+        records: usize,
+        log: &Log,
+        mut batch: Batch,
+    ) -> Result<(), NodeError> {
         let mut out = self.pool.take();
         self.open_reports(context, &mut batch, &mut out);
-        if batch.frames.iter().any(|frame| matches!(Located::get(frame), Located::Classic { .. })) {
-            self.open_classics(context, &batch, &mut out);
-        }
-        if let Some(number) = context.send(records, 0, out)? {
-            self.in_flight.add(number, &mut self.sent);
+        self.open_classics(context, &batch, &mut out);
+        let accepted = |sent: &&Sent| matches!(sent, Sent::Report { .. } | Sent::Classic(_));
+        let frames = self.sent.iter().filter(accepted).count() as u64;
+        loop {
+            match context.offer(records, 0, out) {
+                Ok(Some(number)) => self.in_flight.add(number, &mut self.sent),
+                Ok(None) => {}
+                Err(back) => {
+                    // A journal without room is waited for, but what it has settled is heard: it may be
+                    // this shard's checkpoint that it waits for.
+                    out = back;
+                    context.hold(frames);
+                    context.wait(LOOK)?;
+                    self.keep_up(context, records, log)?;
+                    continue;
+                }
+            }
+            break;
         }
         self.sent.clear();
         context.hold(0);
@@ -303,25 +347,30 @@ impl Shard {
             match self.classics.accept(sid, apdu, out) {
                 Ok(message) => self.sent.push(Sent::Classic(message)),
                 Err(refused) => {
-                    let pair = Pair { transport: frame.transport(), link: frame.link, sid };
-                    self.refusals.count(pair, monotonic_ns());
-                    let source = Source::Association(sid);
-                    self.tally.refuse(&mut context.events, refused.reason, source, || refused.detail);
+                    let heard = Heard::on(frame);
+                    self.refusing.refuse(context, heard, Sid(sid), refused.reason, || refused.detail);
                 }
             }
         }
     }
 
-    /// Writes a checkpoint; everything of this shard before `position` must be settled here.
-    fn checkpoint(&mut self, log: &Log, position: Position) -> Result<(), NodeError> {
-        checkpoint::write(log, self.own, position, &self.associations, self.classics.cache())
-            .map_err(|error| NodeError::caused("write a checkpoint", error))?;
-        self.checkpointed = position;
-        Ok(())
+    /// Writes a checkpoint; everything of this shard before `position` must be settled here. Where it cannot
+    /// be written, the one before still holds, and more of the journal is kept.
+    fn checkpoint(&mut self, context: &mut Context, log: &Log, position: Position) {
+        match checkpoint::write(log, self.own, position, &self.associations, self.classics.cache()) {
+            Ok(()) => self.checkpointed = Some(position),
+            Err(error) => {
+                self.checkpoint_at = Instant::now() + PAUSE;
+                context.events.report(Reason("checkpoint-failed"), Severity::Alarm, Source::Node, || {
+                    error.to_string()
+                });
+            }
+        }
     }
 
-    /// Seconds of the shard's own clock, from 1.
-    fn second(&self) -> u32 {
-        u32::try_from(self.since.elapsed().as_secs()).unwrap_or(u32::MAX).saturating_add(1)
+    /// Milliseconds of the shard's own clock: it begins late enough for a first repeat.
+    fn now_ms(&self) -> u32 {
+        let elapsed = self.since.elapsed().as_millis() & u128::from(u32::MAX);
+        u32::try_from(elapsed).unwrap_or(0).wrapping_add(1000)
     }
 }

@@ -7,22 +7,27 @@ use seal::association::Accepted;
 use seal::control::{Items, Up};
 use seal::frame::{FrameType, Head, TAG_LEN};
 use seal::ids::Sid;
-use seal::profile1::{self, Channel, Job};
+use seal::profile1::{self, Job};
 use seal::refusal::Refusal;
 
 use super::associations::{Entry, Heard, Place};
 use super::{Sent, Shard};
-use crate::clock::monotonic_ns;
 use crate::located::Located;
 use crate::record::{self, Origin, Report, Reservation};
-use crate::refusals::Pair;
 use crate::tally::reasons;
 
+/// How long after a repeat was acknowledged the next one is, in milliseconds.
+const AGAIN_MS: u32 = 1000;
+/// So many frames of one association that do not open ask for its next epoch (security layer §6).
+const FAILURES_MAX: u16 = 1024;
+/// The association that a frame without a readable head claims.
+const NOBODY: Sid = Sid(u32::MAX);
+
 /// A frame that may be opened: who sent it, and where it stands.
-struct Candidate {
-    frame: Frame,
+pub(super) struct Candidate {
     place: Place,
     head: Head,
+    heard: Heard,
     /// Where its body begins in the batch's data.
     start: usize,
     /// Octets of ciphertext and tag.
@@ -32,139 +37,143 @@ struct Candidate {
 impl Shard {
     /// Opens the profile-1 frames of a batch in place; accepted reports become records in `out`.
     pub(super) fn open_reports(&mut self, context: &mut Context, batch: &mut Batch, out: &mut Batch) {
-        let mut candidates = Vec::with_capacity(batch.len());
+        let (mut candidates, mut opened) =
+            (std::mem::take(&mut self.candidates), std::mem::take(&mut self.opened));
+        candidates.clear();
         for frame in &batch.frames {
-            if let located @ Located::Profile1 { .. } = Located::get(frame) {
-                match self.candidate(batch, frame, located) {
-                    Ok(candidate) => candidates.push(candidate),
-                    Err((refusal, sid)) => self.refuse(context, frame, sid, refusal),
+            let Located::Profile1 { head, body, body_len } = Located::get(frame) else { continue };
+            match self.candidate(batch, frame, (head, body, body_len)) {
+                Ok(candidate) => candidates.push(candidate),
+                Err((refusal, sid)) => self.refuse(context, Heard::on(frame), sid, refusal),
+            }
+        }
+        self.associations.warm(candidates.iter().map(|candidate| candidate.place));
+        let Self { associations, refusing, system, .. } = self;
+        let mut jobs: Vec<Job<'_>> = Vec::with_capacity(candidates.len());
+        candidates.retain(|Candidate { place, head, heard, start, len }| {
+            let entry = associations.get(*place).ok_or(Refusal::Unknown);
+            match entry.and_then(|entry| entry.association.admit(head, *system)) {
+                Ok(channel) => jobs.push(channel.job(head, *start, *len)),
+                Err(refusal) => {
+                    refusing.refuse(context, *heard, head.sid(), Reason(refusal.code()), || {
+                        refusal.to_string()
+                    });
+                    return false;
                 }
             }
-        }
-        let mut opened = std::mem::take(&mut self.opened);
-        let mut jobs: Vec<Job<'_>> = Vec::with_capacity(candidates.len());
-        jobs.extend(candidates.iter().filter_map(|candidate| self.job(candidate)));
+            true
+        });
         profile1::open_batch(&mut batch.data, &jobs, &mut opened);
         drop(jobs);
-        let received = unix_ns();
-        for (candidate, opened) in candidates.iter().zip(&opened) {
-            if let Err(refusal) = self.accept(context, batch, candidate, *opened, received, out) {
-                self.refuse(context, &candidate.frame, candidate.head.sid(), refusal);
-            }
-        }
-        self.opened = opened;
+        self.accept_all(context, batch, candidates.iter().zip(opened.iter().copied()), out);
+        (self.candidates, self.opened) = (candidates, opened);
     }
 
-    /// Everything that is known of a frame before it is opened.
-    fn candidate(&self, batch: &Batch, frame: &Frame, located: Located) -> Result<Candidate, (Refusal, Sid)> {
-        let Located::Profile1 { head, body, body_len } = located else {
-            return Err((Refusal::Format, Sid(0)));
-        };
+    /// Finds who sent a frame; all that is known of it before its association is looked at.
+    fn candidate(
+        &self,
+        batch: &Batch,
+        frame: &Frame,
+        (head, body, body_len): (u16, u16, u16),
+    ) -> Result<Candidate, (Refusal, Sid)> {
         let apdu = batch.octets(frame).unwrap_or_default();
         let octets = apdu.get(usize::from(head)..).and_then(|octets| octets.first_chunk::<9>());
-        let octets = octets.ok_or((Refusal::Format, Sid(0)))?;
-        let head = Head::read(octets, usize::from(body_len)).map_err(|refusal| (refusal, Sid(0)))?;
-        let sid = head.sid();
-        let place = self.associations.find(sid).ok_or((Refusal::Unknown, sid))?;
+        let octets = octets.ok_or((Refusal::Format, NOBODY))?;
+        let [_, a, b, c, d, ..] = *octets;
+        let sid = Sid(u32::from_be_bytes([a, b, c, d]));
+        let len = usize::from(body_len);
+        let head = Head::read(octets, len).map_err(|refusal| (refusal, sid))?;
+        let place = self.associations.place(sid).ok_or((Refusal::Unknown, sid))?;
         let start = (frame.offset as usize).saturating_add(usize::from(body));
-        let candidate = Candidate { frame: *frame, place, head, start, len: usize::from(body_len) };
-        self.admit(&candidate).map(|_| candidate).map_err(|refusal| (refusal, sid))
+        Ok(Candidate { place, head, heard: Heard::on(frame), start, len })
     }
 
-    /// What a candidate has to be opened with.
-    fn admit(&self, candidate: &Candidate) -> Result<Channel<'_>, Refusal> {
-        let entry = self.associations.get(candidate.place).ok_or(Refusal::Unknown)?;
-        entry.association.admit(&candidate.head, self.system)
-    }
-
-    /// The job of opening a candidate: it was admitted a moment ago.
-    fn job(&self, candidate: &Candidate) -> Option<Job<'_>> {
-        let channel = self.admit(candidate).ok()?;
-        Some(channel.job(&candidate.head, candidate.start, candidate.len))
-    }
-
-    /// A frame was opened or not: it is fresh, a repeat, or refused.
-    fn accept(
+    /// Takes in the frames of a batch, in their order: each is fresh, a repeat, or refused.
+    fn accept_all<'c>(
         &mut self,
         context: &mut Context,
         batch: &Batch,
-        candidate: &Candidate,
-        opened: bool,
-        received: u64,
+        frames: impl Iterator<Item = (&'c Candidate, bool)>,
         out: &mut Batch,
-    ) -> Result<(), Refusal> {
-        let second = self.second();
-        let (place, seq) = (candidate.place, candidate.head.seq);
-        let entry = self.associations.get_mut(place).ok_or(Refusal::Unknown)?;
-        let epoch = match entry.association.accept(&candidate.head, opened)? {
-            Accepted::Fresh(epoch) => epoch,
-            Accepted::Duplicate { epoch, durable } => {
-                self.numbers.duplicates.add(1);
-                // Once durable it is acknowledged again, at most once a second.
-                if durable && entry.repeated != second {
-                    entry.repeated = second;
+    ) {
+        let (received, now_ms) = (unix_ns(), self.now_ms());
+        let mut duplicates = 0;
+        for (candidate, opened) in frames {
+            let place = candidate.place;
+            let Some(entry) = self.associations.get_mut(place) else { continue };
+            match entry.association.accept(&candidate.head, opened) {
+                Ok(Accepted::Fresh(epoch)) => {
+                    entry.hear(candidate.heard);
+                    let end = candidate.start.saturating_add(candidate.len).saturating_sub(TAG_LEN);
+                    let body = batch.data.get(candidate.start..end).unwrap_or_default();
+                    let report = Report {
+                        sid: entry.association.sid(),
+                        dev: entry.association.dev(),
+                        epoch,
+                        origin: origin(candidate.head.frame_type, body),
+                        seq: candidate.head.seq,
+                        iv: 0,
+                        received,
+                    };
+                    out.push_with(record::descriptor(record::REPORT), |data| {
+                        data.extend_from_slice(&report.head());
+                        data.extend_from_slice(body);
+                    });
+                    self.sent.push(Sent::Report { place, epoch, seq: report.seq });
                     reserve(&mut self.sent, place, entry, out);
-                    self.acknowledgements.due(place, epoch, entry);
+                    notice(context, &report, body);
                 }
-                return Ok(());
+                Ok(Accepted::Duplicate { epoch, durable }) => {
+                    duplicates += 1;
+                    // Once durable it is acknowledged again, at most once a second.
+                    if durable && now_ms.wrapping_sub(entry.repeated) >= AGAIN_MS {
+                        entry.repeated = now_ms;
+                        let (to, ready) = (candidate.heard, entry.association.counter().is_reserved());
+                        let reserving = reserve(&mut self.sent, place, entry, out);
+                        if ready {
+                            self.acknowledgements.again(place, epoch, to);
+                        } else if reserving {
+                            self.sent.push(Sent::Again { place, epoch, to });
+                        }
+                    }
+                }
+                Err(refusal) => {
+                    if refusal == Refusal::Auth {
+                        entry.failures = entry.failures.saturating_add(1);
+                        if entry.failures == FAILURES_MAX {
+                            let source = Source::Association(candidate.head.id);
+                            context.events.report(reasons::UP_LIMIT, Severity::Alarm, source, || {
+                                format!("{FAILURES_MAX} frames did not open: its epoch should advance")
+                            });
+                        }
+                    }
+                    self.refuse(context, candidate.heard, candidate.head.sid(), refusal);
+                }
             }
-        };
-        entry.hear(Heard::on(&candidate.frame));
-        let end = candidate.start.saturating_add(candidate.len).saturating_sub(TAG_LEN);
-        let body = batch.data.get(candidate.start..end).unwrap_or_default();
-        let origin = origin(candidate.head.frame_type, body);
-        let report = Report {
-            sid: entry.association.sid(),
-            dev: entry.association.dev(),
-            epoch,
-            origin,
-            seq,
-            iv: 0,
-            received,
-        };
-        out.push_with(record::descriptor(record::REPORT), |data| {
-            data.extend_from_slice(&report.head());
-            data.extend_from_slice(body);
-        });
-        self.sent.push(Sent::Report { place, epoch, seq });
-        reserve(&mut self.sent, place, entry, out);
-        match origin {
-            Origin::Raw => {
-                let source = Source::Association(report.sid.0);
-                context.events.report(reasons::UP_BODY, Severity::Alarm, source, || {
-                    format!(
-                        "report {} opened, but its body does not parse; it is kept raw",
-                        report.message_id()
-                    )
-                });
-            }
-            Origin::Control => report_events(context, report.sid, body),
-            _ => {}
         }
-        Ok(())
+        self.numbers.duplicates.add(duplicates);
+        context.let_go(duplicates);
     }
 
-    fn refuse(&mut self, context: &mut Context, frame: &Frame, sid: Sid, refusal: Refusal) {
-        let pair = Pair { transport: frame.transport(), link: frame.link, sid: sid.0 };
-        self.refusals.count(pair, monotonic_ns());
-        self.tally.refuse(&mut context.events, Reason(refusal.code()), Source::Association(sid.0), || {
-            format!("from link {}", frame.link)
-        });
+    fn refuse(&mut self, context: &mut Context, heard: Heard, sid: Sid, refusal: Refusal) {
+        self.refusing.refuse(context, heard, sid, Reason(refusal.code()), || refusal.to_string());
     }
 }
 
-/// Reserves the next block of downstream counters when the present one runs out.
-fn reserve(sent: &mut Vec<Sent>, place: Place, entry: &mut Entry, out: &mut Batch) {
+/// Reserves the next block of downstream counters when the present one runs out; whether it did.
+fn reserve(sent: &mut Vec<Sent>, place: Place, entry: &mut Entry, out: &mut Batch) -> bool {
     if entry.reserving {
-        return;
+        return false;
     }
-    let Some(floor) = entry.association.wanted_floor() else { return };
+    let Some(floor) = entry.association.wanted_floor() else { return false };
     let (sid, epoch) = (entry.association.sid(), entry.association.epoch());
     let reservation = Reservation { sid, epoch, floor };
-    if out.push(&reservation.octets(), record::descriptor(record::RESERVATION)) {
+    let pushed = out.push(&reservation.octets(), record::descriptor(record::RESERVATION));
+    if pushed {
         entry.reserving = true;
         sent.push(Sent::Reserved { place, epoch, floor });
     }
+    pushed
 }
 
 /// What an opened body is.
@@ -182,14 +191,22 @@ fn origin(frame_type: FrameType, body: &[u8]) -> Origin {
     }
 }
 
-/// Passes a device's own events on.
-fn report_events(context: &mut Context, sid: Sid, body: &[u8]) {
-    for item in Items::<Up<'_>>::read(body).into_iter().flatten() {
-        if let Up::Event { number, time, .. } = item {
-            context.events.report(Reason("device-event"), Severity::Info, Source::Association(sid.0), || {
-                let maker = if number & 0x8000 == 0 { "standard" } else { "manufacturer" };
-                format!("{maker} event {} at {time}", number & 0x7fff)
-            });
+/// Passes on what a report says beside its readings: a body that does not parse, a device's own events.
+fn notice(context: &mut Context, report: &Report, body: &[u8]) {
+    let source = Source::Association(report.sid.0);
+    match report.origin {
+        Origin::Raw => context.events.report(reasons::UP_BODY, Severity::Alarm, source, || {
+            format!("report {} opened, but its body does not parse; it is kept raw", report.message_id())
+        }),
+        Origin::Control => {
+            for item in Items::<Up<'_>>::read(body).into_iter().flatten() {
+                let Up::Event { number, time, .. } = item else { continue };
+                context.events.report(Reason("device-event"), Severity::Info, source, || {
+                    let maker = if number & 0x8000 == 0 { "standard" } else { "manufacturer" };
+                    format!("{maker} event {} at {time}", number & 0x7fff)
+                });
+            }
         }
+        _ => {}
     }
 }

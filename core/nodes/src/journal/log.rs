@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use journal::files::{Files, OsFiles};
@@ -32,6 +32,8 @@ pub struct Log {
     folder: PathBuf,
     durable: Durable,
     settled: AtomicU64,
+    ended: AtomicBool,
+    wants_room: AtomicBool,
     marks: Mutex<BTreeSet<String>>,
 }
 
@@ -44,6 +46,8 @@ impl Log {
             folder,
             durable: Durable::default(),
             settled: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+            wants_room: AtomicBool::new(false),
             marks: Mutex::default(),
         }
     }
@@ -72,6 +76,17 @@ impl Log {
         Reader::new(self.files(), &self.folder, &self.durable, from)
     }
 
+    /// Where the log begins: what was before is released.
+    ///
+    /// # Errors
+    /// [`JournalError`] when its first segment cannot be read.
+    pub fn first(&self) -> Result<Position, JournalError> {
+        match self.reader(Position::START).next() {
+            Err(JournalError::Released { first, .. }) => Ok(first),
+            read => read.map(|_| Position::START),
+        }
+    }
+
     /// The cursors.
     #[must_use]
     pub fn cursors(&self) -> Cursors {
@@ -87,6 +102,27 @@ impl Log {
 
     pub(super) fn set_settled(&self, position: Position) {
         self.settled.fetch_max(position.0, Ordering::AcqRel);
+    }
+
+    /// Whether its writer has ended. What became of a batch that nobody was told of is certain only when the
+    /// next one has opened the log.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_ended(&self, ended: bool) {
+        self.ended.store(ended, Ordering::Release);
+    }
+
+    /// Whether the writer waits for room: whoever holds segments back should move his mark on.
+    #[must_use]
+    pub fn wants_room(&self) -> bool {
+        self.wants_room.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_wants_room(&self, wants_room: bool) {
+        self.wants_room.store(wants_room, Ordering::Relaxed);
     }
 
     /// Says that a cursor or checkpoint of this name is stored, so that it holds back what its owner needs.

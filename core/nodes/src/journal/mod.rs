@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use journal::{JournalError, Position, Settings, Writer};
 use node::{
     Batch, BuildError, Config, Context, Counter, Env, FieldSpec, FieldType, Gauge, InputSpec, KindSpec, Next,
-    NodeError, NodeKind, NodeState, OutputSpec, PortType, Reason, Severity, Source, Worker,
+    NodeError, NodeKind, OutputSpec, PortType, Reason, Severity, Source, Worker,
 };
 
 pub use log::{FileLayer, Log};
 
-use crate::record;
+use crate::{record, stall};
 
 /// How long a full disk or journal is left alone before the next try.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -74,6 +74,7 @@ impl NodeKind for JournalKind {
         let writer = Writer::open(log.files(), log.folder(), settings, log.durable())
             .map_err(|error| BuildError::caused(env, "open the journal", error))?;
         log.set_settled(writer.end());
+        log.set_ended(false);
         Ok(Box::new(Journal {
             commit_octets: settings.batch_octets_max() / 2,
             writer: Some(writer),
@@ -81,6 +82,7 @@ impl NodeKind for JournalKind {
             log,
             group: Vec::new(),
             frames: 0,
+            split: false,
             looked: Instant::now(),
             numbers: Numbers::new(env),
         }))
@@ -122,10 +124,12 @@ struct Journal {
     readers: usize,
     /// Past so many octets no further batch joins a commit.
     commit_octets: usize,
-    /// Input and number of each batch in the present commit.
-    group: Vec<(usize, u64)>,
+    /// By input: the last batch in the present commit; 0 for none.
+    group: Vec<u64>,
     /// Frames in the present commit.
     frames: u64,
+    /// A part of the last batch went with a commit of its own.
+    split: bool,
     looked: Instant,
     numbers: Numbers,
 }
@@ -136,18 +140,21 @@ impl Worker for Journal {
             match context.next(Duration::from_secs(1))? {
                 Next::Batch { input, number, batch } => {
                     self.gather(context, input, number, batch)?;
-                    self.commit(context)?;
+                    let position = self.write(context)?;
+                    self.settle(context, position);
                 }
                 Next::Event(_) | Next::Idle => {}
-                Next::Finished => {
-                    if let Some(writer) = self.writer.take() {
-                        writer.close().map_err(|error| NodeError::caused("close the journal", error))?;
-                    }
-                    return Ok(());
-                }
+                Next::Finished => return self.close(context),
             }
             self.release(context)?;
         }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.log.set_wants_room(false);
+        self.log.set_ended(true);
     }
 }
 
@@ -182,28 +189,45 @@ impl Journal {
         number: u64,
         batch: &Batch,
     ) -> Result<(), NodeError> {
-        self.group.push((input, number));
+        self.group.resize(context.inputs.len(), 0);
+        if let Some(last) = self.group.get_mut(input) {
+            *last = number;
+        }
         for frame in &batch.frames {
             let kind = record::kind_of(frame);
+            let octets = batch.octets(frame).unwrap_or_default();
+            let mut appended = self.writer()?.append(kind, octets);
+            if let Err(JournalError::BatchFull { .. }) = appended {
+                self.write(context)?;
+                self.split = true;
+                appended = self.writer()?.append(kind, octets);
+            }
+            if let Err(error) = appended {
+                return Err(self.give_up(context, "append to the journal", error));
+            }
             if kind == record::REPORT {
                 self.frames += 1;
-            }
-            let octets = batch.octets(frame).unwrap_or_default();
-            if let Err(error) = self.writer()?.append(kind, octets) {
-                return Err(self.give_up(context, "append to the journal", error));
             }
         }
         context.hold(self.frames);
         Ok(())
     }
 
-    /// Makes the group durable; while there is no room it waits, and with it everything before it.
-    fn commit(&mut self, context: &mut Context) -> Result<(), NodeError> {
+    /// Makes what was appended durable and counts it; while there is no room it waits, and with it
+    /// everything before it.
+    fn write(&mut self, context: &mut Context) -> Result<Position, NodeError> {
         loop {
             match self.writer()?.commit() {
                 Ok(position) => {
-                    self.settle(context, position);
-                    return Ok(());
+                    self.numbers.journaled.add(self.frames);
+                    self.numbers.commits.add(1);
+                    context.let_go(self.frames);
+                    self.frames = 0;
+                    if self.log.wants_room() {
+                        self.log.set_wants_room(false);
+                        stall::end(context);
+                    }
+                    return Ok(position);
                 }
                 Err(error @ (JournalError::Full { .. } | JournalError::DiskFull(_))) => {
                     if context.orders.stopped() {
@@ -219,26 +243,20 @@ impl Journal {
         }
     }
 
+    /// Tells the shards that their batches are durable.
     fn settle(&mut self, context: &mut Context, position: Position) {
-        for (input, number) in self.group.drain(..) {
-            if let Some(edge) = context.inputs.get(input) {
-                edge.settle(number);
-            }
+        // Each shard is woken once, for all its batches.
+        for (edge, last) in context.inputs.iter().zip(self.group.drain(..)).filter(|(_, last)| *last > 0) {
+            edge.settle(last);
         }
+        self.split = false;
         self.log.set_settled(position);
-        self.numbers.journaled.add(self.frames);
-        self.numbers.commits.add(1);
-        self.frames = 0;
         context.hold(0);
-        if context.status.state() == NodeState::Stalled {
-            context.status.set(NodeState::Running, "");
-        }
     }
 
     fn stall(&self, context: &mut Context, error: &JournalError) {
-        if context.status.state() != NodeState::Stalled {
-            context.status.set(NodeState::Stalled, &error.to_string());
-        }
+        self.log.set_wants_room(true);
+        stall::begin(context, &error.to_string());
         let reason = match error {
             JournalError::Full { .. } => Reason("journal-full"),
             _ => Reason("disk-full"),
@@ -251,21 +269,30 @@ impl Journal {
     fn give_up(&mut self, context: &mut Context, what: &str, error: JournalError) -> NodeError {
         let detail = error.to_string();
         context.events.report(Reason("journal-write"), Severity::Alarm, Source::Node, || detail);
-        if let Some(writer) = self.writer.as_mut() {
-            // When this fails too, the batch may turn up whole after a cut: then its reports were durable
-            // all the same, and their repeats are duplicates.
-            let _ = writer.discard();
-        }
-        for (input, number) in self.group.drain(..) {
-            if let Some(edge) = context.inputs.get(input) {
-                edge.fail(number);
-                edge.settle(number);
+        let discarded = self.writer.as_mut().is_some_and(|writer| writer.discard().is_ok());
+        // Else some of the group is durable, or may turn out to be when the log is opened again: it stays
+        // unsettled, so its shards are told that nothing is known of it and rebuild their windows then.
+        if discarded && !self.split {
+            for (edge, last) in context.inputs.iter().zip(self.group.drain(..)).filter(|(_, last)| *last > 0) {
+                (edge.settled() + 1..=last).for_each(|number| edge.fail(number));
+                edge.settle(last);
             }
+            self.numbers.failed.add(self.frames);
+            self.frames = 0;
+            context.hold(0);
         }
-        self.numbers.failed.add(self.frames);
-        self.frames = 0;
-        context.hold(0);
         NodeError::caused(what, error)
+    }
+
+    /// Ends the log. All in it is durable already: a disk without room for its last mark does no harm.
+    fn close(&mut self, context: &mut Context) -> Result<(), NodeError> {
+        match self.writer.take().map_or(Ok(()), Writer::close) {
+            Err(error @ (JournalError::Full { .. } | JournalError::DiskFull(_))) => {
+                self.stall(context, &error);
+                Ok(())
+            }
+            closed => closed.map_err(|error| NodeError::caused("close the journal", error)),
+        }
     }
 
     /// Gives up the segments that every reader and every shard has passed.

@@ -1,7 +1,8 @@
 //! The files of one export: readings, gaps, and a manifest that says they are whole.
 //!
-//! A file covers a range of the journal, and its name carries the range. The manifest comes last; so a
-//! range with a manifest is done, and one with other files only is written again, octet for octet.
+//! A file covers a range of the journal, and its name carries the range. The cursor announces the range
+//! before anything of it is written, and the manifest comes last; after a crash in between all of it is
+//! written again, octet for octet.
 
 use std::path::{Path, PathBuf};
 
@@ -23,13 +24,6 @@ pub(super) struct Range {
 impl Range {
     fn name(self, kind: &str, suffix: &str) -> String {
         format!("{kind}-{}-{}.{suffix}", self.from, self.to)
-    }
-
-    fn parse(name: &str) -> Option<(&str, Self)> {
-        let (kind, rest) = name.split_once('-')?;
-        let (from, rest) = rest.split_once('-')?;
-        let (to, _) = rest.split_once('.')?;
-        Some((kind, Self { from: from.parse().ok()?, to: to.parse().ok()? }))
     }
 }
 
@@ -56,17 +50,6 @@ struct Entry {
     sha256: String,
 }
 
-/// What was begun at a position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Begun {
-    /// Nothing.
-    No,
-    /// Files of this range, without manifest: write them again.
-    Unfinished(Range),
-    /// This range is done.
-    Done(Range),
-}
-
 /// The folder that the MDM loads from.
 #[derive(Debug)]
 pub(super) struct Folder<'a> {
@@ -75,25 +58,13 @@ pub(super) struct Folder<'a> {
 }
 
 impl Folder<'_> {
-    /// What stands here that begins at `from`; leftovers that are no whole file are removed.
-    pub(super) fn begun(&self, from: Position) -> Result<Begun, FileError> {
+    /// Makes the folder; removes what a crash left half written.
+    pub(super) fn tidy(&self) -> Result<(), FileError> {
         self.files.create_folder(self.path)?;
-        let mut begun = Begun::No;
-        for name in self.files.list(self.path)? {
-            if name.ends_with(".unfinished") {
-                self.files.remove(&self.path.join(&name))?;
-                continue;
-            }
-            let Some((kind, range)) = Range::parse(&name) else { continue };
-            if range.from != from {
-                continue;
-            }
-            if kind == "manifest" {
-                return Ok(Begun::Done(range));
-            }
-            begun = Begun::Unfinished(range);
+        for name in self.files.list(self.path)?.iter().filter(|name| name.ends_with(".unfinished")) {
+            self.files.remove(&self.path.join(name))?;
         }
-        Ok(begun)
+        Ok(())
     }
 
     /// Writes the files of a range: whole and durable when this returns.
@@ -141,29 +112,33 @@ mod tests {
     use super::*;
     use journal::files::OsFiles;
 
-    fn range(from: u64, to: u64) -> Range {
-        Range { from: Position(from), to: Position(to) }
-    }
-
     #[test]
-    fn a_range_is_done_only_with_its_manifest() {
+    fn the_manifest_names_what_is_there() {
         let folder = tempfile::tempdir().unwrap();
         let here = Folder { files: &OsFiles, path: folder.path() };
-        assert_eq!(here.begun(Position(5)).unwrap(), Begun::No);
+        let range = Range { from: Position(5), to: Position(900) };
         let sheet = Sheet { rows: b"r\n".to_vec(), gaps: b"g\n".to_vec(), readings: 1 };
-        here.write(range(5, 900), &sheet, 1).unwrap();
-        assert_eq!(here.begun(Position(5)).unwrap(), Begun::Done(range(5, 900)));
-        assert_eq!(here.begun(Position(6)).unwrap(), Begun::No);
-        let manifest = folder.path().join(range(5, 900).name("manifest", "json"));
+        here.write(range, &sheet, 1).unwrap();
+        let manifest = folder.path().join(range.name("manifest", "json"));
         let text: Manifest = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+        assert_eq!(text.files.len(), 2);
         for entry in &text.files {
             let octets = std::fs::read(folder.path().join(&entry.name)).unwrap();
             let hash: String = Sha256::digest(&octets).iter().map(|octet| format!("{octet:02x}")).collect();
             assert_eq!((octets.len() as u64, hash), (entry.octets, entry.sha256.clone()));
         }
-        std::fs::remove_file(manifest).unwrap();
-        std::fs::write(folder.path().join("readings-x.csv.unfinished"), "half").unwrap();
-        assert_eq!(here.begun(Position(5)).unwrap(), Begun::Unfinished(range(5, 900)));
-        assert!(!folder.path().join("readings-x.csv.unfinished").exists());
+    }
+
+    #[test]
+    fn leftovers_are_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mdm");
+        let here = Folder { files: &OsFiles, path: &path };
+        here.tidy().unwrap();
+        for name in ["readings-x.csv.unfinished", "readings-x.csv"] {
+            std::fs::write(path.join(name), "x").unwrap();
+        }
+        here.tidy().unwrap();
+        assert_eq!(OsFiles.list(&path).unwrap(), ["readings-x.csv"]);
     }
 }

@@ -66,11 +66,11 @@ impl Gaps {
         writer.finish()
     }
 
-    /// Loads the state and the position that it belongs to.
-    pub(super) fn load(log: &Log, name: &str) -> Result<(Self, Position), JournalError> {
+    /// Loads the state and the position that it belongs to; `None` when it was never stored.
+    pub(super) fn load(log: &Log, name: &str) -> Result<Option<(Self, Position)>, JournalError> {
         let mut gaps = Self::default();
         let Some(mut checkpoint) = Checkpoint::open(&*log.files(), log.folder(), name)? else {
-            return Ok((gaps, Position::START));
+            return Ok(None);
         };
         let position = checkpoint.position();
         while let Some(chunk) = checkpoint.next()? {
@@ -81,7 +81,7 @@ impl Gaps {
                 gaps.newest.insert(Stream { dev, reading_type }, u64::from_be_bytes(end));
             }
         }
-        Ok((gaps, position))
+        Ok(Some((gaps, position)))
     }
 }
 

@@ -6,23 +6,24 @@ mod rows;
 mod utc;
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use journal::files::FileError;
+use journal::files::{FileError, Files};
 use journal::{JournalError, Position, Reader};
 use keystore::Directory;
 use node::{
     BuildError, Config, Context, Counter, Env, FieldSpec, FieldType, Gauge, InputSpec, KindSpec, Next,
-    NodeError, NodeKind, NodeState, OutputSpec, PortType, Reason, Severity, Source, Worker,
+    NodeError, NodeKind, OutputSpec, PortType, Reason, Severity, Source, Worker,
 };
 use seal::ids::Dev;
 
 use crate::journal::{FileLayer, Log};
-use crate::key_store;
 use crate::record::{self, Report};
-use files::{Begun, Folder, Range};
+use crate::{key_store, stall};
+use files::{Folder, Range};
 use gaps::Gaps;
 use rows::{Profiles, Sheet};
 
@@ -94,6 +95,7 @@ impl NodeKind for MdmEgressKind {
                 &[],
             ),
             profiles: Profiles::default(),
+            files: FileLayer::of(env),
             env: env.clone(),
         }))
     }
@@ -108,6 +110,7 @@ struct Limits {
 
 struct MdmEgress {
     env: Env,
+    files: Arc<dyn Files>,
     directory: Arc<Directory>,
     folder: PathBuf,
     limits: Limits,
@@ -126,10 +129,13 @@ struct Export {
     /// Where the state of gaps was stored last.
     gaps_stored: Position,
     from: Position,
+    /// Behind the last record that was read.
+    end: Position,
     /// Where this file must end: it was begun before a restart.
     to: Option<Position>,
     sheet: Sheet,
     meters: HashSet<Dev>,
+    /// When its first record was read.
     begun: Option<Instant>,
 }
 
@@ -144,13 +150,10 @@ impl Worker for MdmEgress {
         loop {
             let more = self.gather(context, &log, &mut export)?;
             self.behind.set(i64::try_from(log.durable().position().since(export.from)).unwrap_or(i64::MAX));
-            if more && !context.orders.stopped() {
-                continue;
-            }
-            if let Next::Finished = context.next(LOOK)? {
+            if let Next::Finished = context.next(if more { Duration::ZERO } else { LOOK })? {
                 // The journal has ended: nothing comes after what is durable now.
                 while self.gather(context, &log, &mut export)? {}
-                if export.begun.is_some() {
+                if export.end > export.from {
                     self.close(context, &log, &mut export)?;
                 }
                 return Ok(());
@@ -163,37 +166,37 @@ impl MdmEgress {
     /// Goes on where the cursor stands.
     fn resume(&mut self, context: &mut Context, log: &Log) -> Result<Export, NodeError> {
         let failed = |error: JournalError| NodeError::caused("resume the export", error);
-        let (mut gaps, stored) = Gaps::load(log, &self.gaps_name()).map_err(failed)?;
-        let cursor = log.cursors().load(&self.env.node).map_err(failed)?;
-        let mut from = cursor.map_or(Position::START, |cursor| cursor.position);
-        let files = FileLayer::of(&self.env);
-        let folder = Folder { files: &*files, path: &self.folder };
-        let begun = folder.begun(from).map_err(|error| NodeError::caused("read the folder", error))?;
-        let to = match begun {
-            Begun::No => None,
-            Begun::Unfinished(range) => Some(range.to),
-            // Finished, but the cursor did not come to be stored.
-            Begun::Done(range) => {
-                from = range.to;
-                None
+        insist(context, || self.folder().tidy())?;
+        let (from, to) = match log.cursors().load(&self.env.node).map_err(failed)? {
+            Some(cursor) => (cursor.position, announced(&cursor.payload)),
+            None => {
+                let first = log.first().map_err(failed)?;
+                insist(context, || self.store(log, first, None))?;
+                (first, None)
             }
         };
-        let mut reader = log.reader(stored);
+        let (mut gaps, gaps_stored) = match Gaps::load(log, &self.gaps_name()).map_err(failed)? {
+            Some(stored) => stored,
+            None => {
+                let gaps = Gaps::default();
+                insist(context, || gaps.store(log, &self.gaps_name(), from))?;
+                (gaps, from)
+            }
+        };
+        log.mark(&self.env.node);
+        let mut reader = log.reader(gaps_stored);
         while reader.position() < from {
             let Some(found) = reader.next().map_err(failed)? else { break };
             let Some((report, body)) = report_of(found.kind, found.octets) else { continue };
             let (mut sheet, profiles) = (Sheet::default(), &mut self.profiles);
             rows::push(&mut sheet, &mut gaps, profiles, &self.directory, &report, body, |_| {});
         }
-        log.cursors().store(&self.env.node, from, &[]).map_err(failed)?;
-        gaps.store(log, &self.gaps_name(), from).map_err(failed)?;
-        log.mark(&self.env.node);
-        context.events.flush(false);
         Ok(Export {
             reader: log.reader(from),
             gaps,
-            gaps_stored: from,
+            gaps_stored,
             from,
+            end: from,
             to,
             sheet: Sheet::default(),
             meters: HashSet::new(),
@@ -205,98 +208,130 @@ impl MdmEgress {
         format!("gaps-{}", self.env.node)
     }
 
+    fn folder(&self) -> Folder<'_> {
+        Folder { files: &*self.files, path: &self.folder }
+    }
+
+    /// Stores the cursor, with the end of the file that is about to be written from there.
+    fn store(&self, log: &Log, from: Position, to: Option<Position>) -> Result<(), JournalError> {
+        let payload = to.map(|to| to.0.to_be_bytes());
+        log.cursors().store(&self.env.node, from, payload.as_ref().map_or(&[], |payload| payload))
+    }
+
     /// Reads on, and closes the file when it is full or old. Answers whether there may be more to read.
     fn gather(&mut self, context: &mut Context, log: &Log, export: &mut Export) -> Result<bool, NodeError> {
+        let old = export.begun.is_some_and(|at| at.elapsed() >= self.limits.age);
+        // A journal without room may wait for this cursor.
+        if export.to.is_none() && export.end > export.from && (old || log.wants_room()) {
+            self.close(context, log, export)?;
+        }
+        self.keep_gaps(context, log, export)?;
         for _ in 0..RECORDS_A_TURN {
             if self.is_full(export) {
                 self.close(context, log, export)?;
             }
             let found = export.reader.next().map_err(|error| NodeError::caused("read the journal", error))?;
-            let Some(found) = found else {
-                if export.to.is_none() && export.begun.is_some_and(|at| at.elapsed() >= self.limits.age) {
-                    self.close(context, log, export)?;
-                }
-                return Ok(false);
-            };
+            let Some(found) = found else { return Ok(false) };
             export.begun.get_or_insert_with(Instant::now);
-            let Some((report, body)) = report_of(found.kind, found.octets) else { continue };
-            let (faults, env) = (&mut self.faults, &self.env);
-            let before = export.sheet.readings;
-            rows::push(
-                &mut export.sheet,
-                &mut export.gaps,
-                &mut self.profiles,
-                &self.directory,
-                &report,
-                body,
-                |(reason, detail)| {
-                    let counter = faults.entry(reason).or_insert_with(|| {
-                        env.counter(
-                            "metergraph_reports_unreadable_total",
-                            "Parts of reports that give no readings, by reason.",
-                            &[("reason", reason.0)],
-                        )
-                    });
-                    counter.add(1);
-                    let source = Source::Association(report.sid.0);
-                    context.events.report(reason, Severity::Warning, source, || detail);
-                },
-            );
-            if export.sheet.readings > before {
-                export.meters.insert(report.dev);
+            if let Some((report, body)) = report_of(found.kind, found.octets) {
+                let (faults, env) = (&mut self.faults, &self.env);
+                let before = export.sheet.readings;
+                rows::push(
+                    &mut export.sheet,
+                    &mut export.gaps,
+                    &mut self.profiles,
+                    &self.directory,
+                    &report,
+                    body,
+                    |(reason, detail)| {
+                        let counter = faults.entry(reason).or_insert_with(|| {
+                            env.counter(
+                                "metergraph_reports_unreadable_total",
+                                "Parts of reports that give no readings, by reason.",
+                                &[("reason", reason.0)],
+                            )
+                        });
+                        counter.add(1);
+                        let source = Source::Association(report.sid.0);
+                        context.events.report(reason, Severity::Warning, source, || detail);
+                    },
+                );
+                if export.sheet.readings > before {
+                    export.meters.insert(report.dev);
+                }
             }
+            // Later it may stand behind the end of a segment, where the file would not end again.
+            export.end = export.reader.position();
         }
         Ok(true)
     }
 
     fn is_full(&self, export: &Export) -> bool {
         match export.to {
-            Some(to) => export.reader.position() >= to,
+            Some(to) => export.end >= to,
             None => {
                 export.meters.len() >= self.limits.meters || export.sheet.rows.len() >= self.limits.octets
             }
         }
     }
 
-    /// Writes the file up to where the reader stands and moves the cursor; waits while there is no room.
+    /// Writes the file up to the last record and moves the cursor; waits while there is no room.
     fn close(&mut self, context: &mut Context, log: &Log, export: &mut Export) -> Result<(), NodeError> {
-        let range = Range { from: export.from, to: export.reader.position() };
-        while let Err(error) = self.write(log, range, export) {
-            if context.status.state() != NodeState::Stalled {
-                context.status.set(NodeState::Stalled, &error.to_string());
-            }
-            let detail = error.to_string();
-            context.events.report(Reason("export-failed"), Severity::Alarm, Source::Node, || detail);
-            context.wait(PAUSE)?;
-        }
-        if context.status.state() == NodeState::Stalled {
-            context.status.set(NodeState::Running, "");
-        }
+        let range = Range { from: export.from, to: export.end };
+        insist(context, || self.write(log, range, export))?;
+        self.exports.add(u64::from(!export.sheet.is_empty()));
         self.readings.add(export.sheet.readings);
-        export.sheet.rows.clear();
-        export.sheet.gaps.clear();
-        export.sheet.readings = 0;
+        export.sheet.clear();
         export.meters.clear();
         (export.from, export.to, export.begun) = (range.to, None, None);
-        if range.to.since(export.gaps_stored) >= GAPS_EVERY {
-            let stored = export.gaps.store(log, &self.gaps_name(), range.to);
-            stored.map_err(|error| NodeError::caused("store the state of gaps", error))?;
-            export.gaps_stored = range.to;
+        self.keep_gaps(context, log, export)
+    }
+
+    /// Stores the state of gaps now and then, where a file ends; a start reads the journal from there on.
+    fn keep_gaps(&self, context: &mut Context, log: &Log, export: &mut Export) -> Result<(), NodeError> {
+        let behind = export.from.since(export.gaps_stored);
+        let wanted = behind >= GAPS_EVERY || (behind > 0 && log.wants_room());
+        if wanted && export.end == export.from {
+            insist(context, || export.gaps.store(log, &self.gaps_name(), export.from))?;
+            export.gaps_stored = export.from;
         }
         Ok(())
     }
 
     fn write(&self, log: &Log, range: Range, export: &Export) -> Result<(), ExportError> {
         // A range without readings needs no files; the cursor passes it.
-        if export.sheet.readings > 0 || !export.sheet.gaps.is_empty() {
-            let files = FileLayer::of(&self.env);
-            let folder = Folder { files: &*files, path: &self.folder };
-            folder.write(range, &export.sheet, export.meters.len() as u64)?;
-            self.exports.add(1);
+        if !export.sheet.is_empty() {
+            // What the file is called is durable before it can be seen: whoever takes it away in the moment
+            // before a crash finds it again under the same name.
+            self.store(log, range.from, Some(range.to))?;
+            self.folder().write(range, &export.sheet, export.meters.len() as u64)?;
         }
-        log.cursors().store(&self.env.node, range.to, &[])?;
-        Ok(())
+        Ok(self.store(log, range.to, None)?)
     }
+}
+
+/// Does what needs a disk that works, again and again until it has succeeded.
+fn insist<E: Display>(
+    context: &mut Context,
+    mut act: impl FnMut() -> Result<(), E>,
+) -> Result<(), NodeError> {
+    let mut stalled = false;
+    while let Err(error) = act() {
+        stalled = true;
+        stall::begin(context, &error.to_string());
+        let detail = || error.to_string();
+        context.events.report(Reason("export-failed"), Severity::Alarm, Source::Node, detail);
+        context.wait(PAUSE)?;
+    }
+    if stalled {
+        stall::end(context);
+    }
+    Ok(())
+}
+
+/// Where a file that was announced in the cursor must end.
+fn announced(payload: &[u8]) -> Option<Position> {
+    payload.try_into().ok().map(|octets| Position(u64::from_be_bytes(octets)))
 }
 
 /// Why an export could not be finished yet.

@@ -41,6 +41,20 @@ pub(super) struct Sheet {
     pub readings: u64,
 }
 
+impl Sheet {
+    /// Whether there is nothing to be written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.readings == 0 && self.gaps.is_empty()
+    }
+
+    /// Empties it, keeping its memory.
+    pub(super) fn clear(&mut self) {
+        self.rows.clear();
+        self.gaps.clear();
+        self.readings = 0;
+    }
+}
+
 /// Why a report, or a part of it, gives no rows.
 pub(super) type Fault = (Reason, String);
 

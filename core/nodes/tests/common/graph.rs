@@ -1,0 +1,438 @@
+//! One life of a head-end: every node with its edges, each instance on a thread that starts it anew when it
+//! fails, as the runtime does.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use node::context::{Orders, Output, Wiring};
+use node::env::{Services, Wire};
+use node::event::EventEdge;
+use node::meters::Reading;
+use node::{
+    Batch, BatchPool, Config, Context, Counter, Edge, EdgeName, Env, Event, Frame, Meters, NodeError,
+    NodeKind, NodeStatus, Value, WhenFull,
+};
+use metergraph_nodes::decrypt::DecryptKind;
+use metergraph_nodes::downlink::DownlinkKind;
+use metergraph_nodes::ingress::IngressKind;
+use metergraph_nodes::journal::{FileLayer, JournalKind, Log};
+use metergraph_nodes::load_balancer::LoadBalancerKind;
+use metergraph_nodes::mdm_egress::MdmEgressKind;
+
+use super::site::Site;
+use super::wait_for;
+
+/// What a test wants otherwise than the defaults.
+#[derive(Clone)]
+pub struct Wishes {
+    pub shards: usize,
+    /// With an export.
+    pub mdm: bool,
+    /// Node, key, value.
+    pub settings: Vec<(&'static str, &'static str, Value)>,
+    /// Batches of each edge.
+    pub batches_max: usize,
+}
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Self { shards: 1, mdm: false, settings: Vec::new(), batches_max: 64 }
+    }
+}
+
+/// One instance of a node.
+struct Instance {
+    node: &'static str,
+    number: usize,
+    status: NodeStatus,
+    /// Of its present run.
+    orders: Arc<Mutex<Orders>>,
+    inputs: Vec<Arc<Edge>>,
+    outputs: Vec<Output>,
+    thread: Option<JoinHandle<()>>,
+}
+
+pub struct Graph {
+    pub meters: Meters,
+    pub services: Services,
+    pub received: Arc<Edge>,
+    transmit: Arc<Edge>,
+    events: Vec<Arc<EventEdge>>,
+    instances: Vec<Instance>,
+    /// Restarts are over: the next end is the last one.
+    ending: Arc<Mutex<bool>>,
+}
+
+const WIRES: [(&str, &str, &str); 7] = [
+    ("transport:wan", "received", "ingress"),
+    ("ingress", "apdus", "balancer"),
+    ("balancer", "frames", "decrypt"),
+    ("decrypt", "records", "journal"),
+    ("decrypt", "sealed", "downlink"),
+    ("downlink", "transmit", "transport:wan"),
+    ("journal", "log", "mdm"),
+];
+
+fn kind(node: &str) -> Arc<dyn NodeKind> {
+    match node {
+        "ingress" => Arc::new(IngressKind),
+        "balancer" => Arc::new(LoadBalancerKind),
+        "decrypt" => Arc::new(DecryptKind),
+        "journal" => Arc::new(JournalKind),
+        "downlink" => Arc::new(DownlinkKind),
+        "mdm" => Arc::new(MdmEgressKind),
+        other => panic!("{other}"),
+    }
+}
+
+/// A kind's defaults with these settings.
+pub fn config(kind: &dyn NodeKind, settings: impl IntoIterator<Item = (&'static str, Value)>) -> Config {
+    let fields = kind.spec().fields.into_iter();
+    let mut config = Config(fields.filter_map(|field| Some((field.name.into_owned(), field.default?))).collect());
+    config.0.insert("keys".to_owned(), "keys".into());
+    config.0.extend(settings.into_iter().map(|(key, value)| (key.to_owned(), value)));
+    config
+}
+
+impl Graph {
+    pub fn start(site: &Site) -> Self {
+        Self::start_with(site, &Wishes::default())
+    }
+
+    pub fn start_with(site: &Site, wishes: &Wishes) -> Self {
+        let services = Services::default();
+        services.provide("keys", Arc::clone(&site.directory));
+        services.provide("keys", Arc::clone(&site.vault));
+        services.provide("", Arc::new(FileLayer(Arc::clone(&site.files))));
+        let wires = WIRES.into_iter().filter(|(_, _, to)| wishes.mdm || *to != "mdm");
+        let wires: Vec<Wire> = wires
+            .map(|(from, port, to)| Wire { from: from.into(), port: port.into(), to: to.into() })
+            .collect();
+        let count = |node: &str| if node == "decrypt" { wishes.shards } else { 1 };
+        let mut edges = Vec::new();
+        for wire in wires.iter().filter(|wire| wire.port != "log") {
+            for from_instance in 0..count(&wire.from) {
+                for to_instance in 0..count(&wire.to) {
+                    let Wire { from, port, to } = wire.clone();
+                    let name = EdgeName { from, port, from_instance, to, to_instance };
+                    edges.push(Arc::new(Edge::new(name, wishes.batches_max, WhenFull::Wait)));
+                }
+            }
+        }
+        let meters = Meters::default();
+        let env = Env {
+            node: String::new(),
+            instance: 0,
+            instances: 1,
+            run: 1,
+            state: site.state(),
+            meters: meters.clone(),
+            services: services.clone(),
+            pool: BatchPool::new(64),
+            status: NodeStatus::default(),
+            wires: Arc::new(wires),
+            transports: Arc::new(vec!["wan".to_owned()]),
+            transport: Some("wan".to_owned()),
+        };
+        let find = |from: &str, to: &str| {
+            let mut edges = edges.iter();
+            Arc::clone(edges.find(|edge| edge.name().from == from && edge.name().to == to).unwrap())
+        };
+        let mut graph = Self {
+            meters,
+            services,
+            received: find("transport:wan", "ingress"),
+            transmit: find("downlink", "transport:wan"),
+            events: Vec::new(),
+            instances: Vec::new(),
+            ending: Arc::default(),
+        };
+        // The journal is built before those that look for it run.
+        let mut nodes = vec!["journal", "mdm", "downlink", "decrypt", "balancer", "ingress"];
+        nodes.retain(|node| wishes.mdm || *node != "mdm");
+        for node in nodes {
+            for number in 0..count(node) {
+                let kind = kind(node);
+                let settings = wishes.settings.iter().filter(|(of, ..)| *of == node);
+                let config = config(&*kind, settings.map(|(_, key, value)| (*key, value.clone())));
+                let status = NodeStatus::default();
+                let env = Env {
+                    node: node.to_owned(),
+                    instance: number,
+                    instances: count(node),
+                    status: status.clone(),
+                    ..env.clone()
+                };
+                graph.add(node, number, &edges, kind, config, env);
+            }
+        }
+        graph
+    }
+
+    fn add(
+        &mut self,
+        node: &'static str,
+        number: usize,
+        edges: &[Arc<Edge>],
+        kind: Arc<dyn NodeKind>,
+        config: Config,
+        env: Env,
+    ) {
+        let mine = |name: &str, instance: usize| name == node && instance == number;
+        let inputs: Vec<Arc<Edge>> =
+            edges.iter().filter(|edge| mine(&edge.name().to, edge.name().to_instance)).cloned().collect();
+        let mut outputs: Vec<Output> = Vec::new();
+        for edge in edges.iter().filter(|edge| mine(&edge.name().from, edge.name().from_instance)) {
+            match outputs.iter_mut().find(|output| output.port == edge.name().port) {
+                Some(output) => output.edges.push(Arc::clone(edge)),
+                None => outputs.push(Output { port: edge.name().port.clone(), edges: vec![edge.clone()] }),
+            }
+        }
+        let name = EdgeName {
+            from: node.to_owned(),
+            port: "events".to_owned(),
+            from_instance: number,
+            to: "monitor".to_owned(),
+            to_instance: 0,
+        };
+        let events = Arc::new(EventEdge::new(name, 1 << 14, WhenFull::Collapse));
+        self.events.push(Arc::clone(&events));
+        let worker = kind.build(&config, &env).unwrap_or_else(|error| panic!("{error:?}"));
+        let orders = Arc::new(Mutex::new(Orders::default()));
+        let dropped = |place| env.counter("metergraph_frames_dropped_total", "", &[("where", place)]);
+        let run = Run {
+            inputs: inputs.clone(),
+            outputs: outputs.clone(),
+            events,
+            status: env.status.clone(),
+            orders: Arc::clone(&orders),
+            ending: Arc::clone(&self.ending),
+            dropped: dropped("stop"),
+            lost: dropped("restart"),
+            restarts: env.counter("metergraph_restarts_total", "", &[]),
+        };
+        let status = env.status.clone();
+        let thread = std::thread::Builder::new()
+            .name(format!("{node}-{number}"))
+            .spawn(move || run.supervise(worker, &*kind, &config, &env))
+            .unwrap();
+        self.instances.push(Instance { node, number, status, orders, inputs, outputs, thread: Some(thread) });
+    }
+
+    /// Sends APDUs as one batch, received over a link.
+    pub fn send(&self, link: u32, apdus: &[Vec<u8>]) {
+        let mut batch = Batch::default();
+        for apdu in apdus {
+            assert!(batch.push(apdu, Frame { link, ..Frame::default() }.with_transport(0)));
+        }
+        while let Err(node::edge::Refused::Full(back)) = self.received.offer(batch) {
+            batch = back;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// What came down since the last look: link and APDU.
+    pub fn sent(&self) -> Vec<(u32, Vec<u8>)> {
+        let mut sent = Vec::new();
+        while let Some((_, batch)) = self.transmit.take() {
+            sent.extend(batch.frames.iter().map(|frame| (frame.link, batch.octets(frame).unwrap().to_vec())));
+        }
+        sent
+    }
+
+    /// The next APDU that comes down.
+    pub fn next_sent(&self) -> (u32, Vec<u8>) {
+        wait_for("an APDU downstream", || {
+            let (_, batch) = self.transmit.take()?;
+            assert_eq!(batch.len(), 1, "one at a time");
+            Some((batch.frames[0].link, batch.octets(&batch.frames[0]).unwrap().to_vec()))
+        })
+    }
+
+    /// The sum of a counter over all nodes, where this label has this value.
+    pub fn sum(&self, name: &str, label: Option<(&str, &str)>) -> u64 {
+        let meters = self.meters.all().into_iter().filter(|meter| {
+            let fits = |(key, value): (&str, &str)| {
+                meter.labels.iter().any(|(own, text)| *own == key && text == value)
+            };
+            meter.name == name && label.is_none_or(fits)
+        });
+        meters
+            .map(|meter| match meter.reading {
+                Reading::Counter(counter) => counter.get(),
+                Reading::Gauge(gauge) => u64::try_from(gauge.get()).unwrap(),
+            })
+            .sum()
+    }
+
+    pub fn refused(&self, reason: &str) -> u64 {
+        self.sum("metergraph_frames_refused_total", Some(("reason", reason)))
+    }
+
+    /// Frames received, and the sum of what became of them.
+    pub fn account(&self) -> (u64, u64) {
+        let ends = [
+            "metergraph_frames_journaled_total",
+            "metergraph_frames_duplicate_total",
+            "metergraph_frames_refused_total",
+            "metergraph_frames_dropped_total",
+        ];
+        (self.sum("metergraph_frames_received_total", None), ends.iter().map(|name| self.sum(name, None)).sum())
+    }
+
+    /// Waits until everything that was sent has met its end.
+    pub fn settle(&self, received: u64) {
+        wait_for(&format!("the end of {received} frames, {:?} so far", self.account()), || {
+            (self.account() == (received, received)).then_some(())
+        });
+    }
+
+    /// How many events of this reason came since the last look.
+    pub fn event_count(&self, reason: &str) -> u64 {
+        self.events().iter().filter(|event| event.reason.0 == reason).map(|event| event.count).sum()
+    }
+
+    /// Waits for an event of this reason.
+    pub fn event(&self, reason: &str) -> Event {
+        wait_for(reason, || self.events().into_iter().find(|event| event.reason.0 == reason))
+    }
+
+    /// Events since the last look.
+    pub fn events(&self) -> Vec<Event> {
+        self.events.iter().flat_map(|edge| std::iter::from_fn(|| edge.take())).collect()
+    }
+
+    fn instance(&self, node: &str, number: usize) -> &Instance {
+        self.instances.iter().find(|instance| instance.node == node && instance.number == number).unwrap()
+    }
+
+    pub fn status(&self, node: &str) -> NodeStatus {
+        self.instance(node, 0).status.clone()
+    }
+
+    pub fn log(&self) -> Arc<Log> {
+        self.services.find("journal").unwrap()
+    }
+
+    /// Ends an instance in the middle of its work; it starts anew.
+    pub fn restart(&self, node: &str, number: usize) {
+        let starts = self.instance(node, number).status.starts();
+        self.instance(node, number).orders.lock().unwrap().stop();
+        wait_for("a new start", || {
+            (self.instance(node, number).status.starts() > starts).then_some(())
+        });
+    }
+
+    /// Ends in good order, from the ingress end.
+    pub fn drain(mut self) -> Self {
+        *self.ending.lock().unwrap() = true;
+        self.received.close();
+        for node in ["ingress", "balancer", "decrypt", "downlink", "journal", "mdm"] {
+            for instance in self.instances.iter_mut().filter(|instance| instance.node == node) {
+                instance.orders.lock().unwrap().drain();
+                instance.thread.take().unwrap().join().unwrap();
+                instance.outputs.iter().flat_map(|output| &output.edges).for_each(|edge| edge.close());
+            }
+        }
+        self
+    }
+
+    /// Ends at once; what is left in the edges is counted.
+    pub fn stop(mut self) -> Self {
+        *self.ending.lock().unwrap() = true;
+        for instance in &self.instances {
+            instance.orders.lock().unwrap().stop();
+        }
+        for instance in &mut self.instances {
+            instance.thread.take().unwrap().join().unwrap();
+        }
+        let left = self.meters.counter("metergraph_frames_dropped_total", "", &[("where", "left".to_owned())]);
+        for edge in self.instances.iter().flat_map(|instance| &instance.inputs) {
+            let from = edge.name().from.as_str();
+            while let Some((_, batch)) = edge.take() {
+                // Before ingress nothing was received; reservations are no frames; what goes down is not counted.
+                let frames = batch.frames.iter().filter(|frame| {
+                    from != "decrypt" || metergraph_nodes::record::kind_of(frame) == metergraph_nodes::record::REPORT
+                });
+                if !from.starts_with("transport") && edge.name().to != "downlink" {
+                    left.add(frames.count() as u64);
+                }
+            }
+        }
+        self
+    }
+
+    /// As [`Self::stop`], for a head-end that is killed: nothing is asked of it any more.
+    pub fn kill(self) {
+        drop(self.stop());
+    }
+}
+
+/// What an instance needs to run, again and again.
+struct Run {
+    inputs: Vec<Arc<Edge>>,
+    outputs: Vec<Output>,
+    events: Arc<EventEdge>,
+    status: NodeStatus,
+    orders: Arc<Mutex<Orders>>,
+    ending: Arc<Mutex<bool>>,
+    dropped: Counter,
+    lost: Counter,
+    restarts: Counter,
+}
+
+impl Run {
+    fn supervise(self, first: Box<dyn node::Worker>, kind: &dyn NodeKind, config: &Config, env: &Env) {
+        let mut worker = Some(first);
+        let mut run = self.status.count_start();
+        loop {
+            let built = worker.take().map_or_else(|| kind.build(config, &Env { run, ..env.clone() }), Ok);
+            let result = match built {
+                Ok(mut worker) => {
+                    let mut context = Context::new(Wiring {
+                        inputs: self.inputs.clone(),
+                        outputs: self.outputs.clone(),
+                        event_outputs: vec![Arc::clone(&self.events)],
+                        status: self.status.clone(),
+                        orders: self.orders.lock().unwrap().clone(),
+                        dropped: self.dropped.clone(),
+                        ..Wiring::default()
+                    });
+                    let caught = catch_unwind(AssertUnwindSafe(|| worker.run(&mut context)));
+                    caught.unwrap_or_else(|_| Err(NodeError::new("panic")))
+                }
+                Err(error) => Err(NodeError::caused("build", error)),
+            };
+            let in_hand = self.status.in_hand();
+            self.status.set_in_hand(0);
+            let ending = *self.ending.lock().unwrap();
+            match result {
+                Ok(()) => return,
+                Err(NodeError::Stopped(_)) if ending => return self.dropped.add(in_hand),
+                Err(_) => self.lost.add(in_hand),
+            }
+            for edge in self.inputs.iter().filter(|edge| edge.settled() < edge.taken()) {
+                edge.doubt(edge.taken());
+                edge.settle(edge.taken());
+            }
+            if ending && self.orders.lock().unwrap().stopped() {
+                return;
+            }
+            self.restarts.add(1);
+            *self.orders.lock().unwrap() = Orders::default();
+            if ending {
+                self.orders.lock().unwrap().drain();
+            }
+            run = self.status.count_start();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// Whether a file of this name stands in the state folder.
+pub fn stands(site: &Site, path: &str) -> bool {
+    Path::new(&site.state()).join(path).exists()
+}

@@ -1,0 +1,33 @@
+//! A head-end in a test: real nodes on real edges, with transports and a runtime made here.
+
+#![allow(dead_code, reason = "each test uses a part")]
+
+pub mod device;
+pub mod gated;
+pub mod graph;
+pub mod site;
+pub mod vectors;
+
+use std::time::{Duration, Instant};
+
+/// Waits for what must come.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(since.elapsed() < Duration::from_secs(20), "{what} does not come");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A small generator: a failure is told by its seed and run again.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit.max(1)
+    }
+}
