@@ -118,3 +118,36 @@ fn cut_over_a_file_layer_that_forgets_what_was_not_synced() {
     }
     judge(&lab.file("list.txt"), &mdm);
 }
+
+#[test]
+fn devices_that_lose_their_counters_repeat_no_interval_in_the_files() {
+    let lab = Lab::new(100, "");
+    let head_end = lab.head_end();
+    let devices = lab.file("devices");
+    let state = devices.display().to_string();
+    for round in 0..4 {
+        let more = ["--rate", "800", "--duration", "4", "--relays", "3", "--state", &state];
+        let mut fleet = lab.fleet(&more);
+        if round < 3 {
+            std::thread::sleep(Duration::from_millis(1500 + 300 * round));
+            fleet.0.kill().unwrap();
+            fleet.0.wait().unwrap();
+        } else {
+            let said = lab.fleet_end(fleet);
+            assert_eq!(said["unacked"], 0, "{said}");
+        }
+    }
+    lab.stop(head_end);
+    let mut seen = std::collections::HashSet::new();
+    for file in std::fs::read_dir(lab.state().join("mdm")).unwrap() {
+        let path = file.unwrap().path();
+        if !path.file_name().unwrap().to_str().unwrap().starts_with("readings-") {
+            continue;
+        }
+        for line in std::fs::read_to_string(path).unwrap().lines().skip(1) {
+            let key: Vec<&str> = line.split(',').take(3).collect();
+            assert!(seen.insert(key.join(",")), "twice: {line}");
+        }
+    }
+    assert!(seen.len() > 10_000, "{} readings", seen.len());
+}

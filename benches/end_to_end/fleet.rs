@@ -19,7 +19,6 @@ const GRACE: Duration = Duration::from_secs(60);
 pub struct Said {
     pub sent: u64,
     pub reports: u64,
-    pub repeats: u64,
     pub acked: u64,
     pub unacked: u64,
     pub refused_downstream: u64,
@@ -37,11 +36,11 @@ pub fn run(
     shipment: &Path,
     system: &str,
     address: &str,
-    rate: u32,
+    (rate, relays): (u32, u32),
     folder: &Path,
 ) -> Result<(Said, f64), Failure> {
     let (json, errors) = (folder.join("fleet.json"), folder.join("fleet.log"));
-    let words = [args.devices, args.relays, rate, args.duration].map(|number| number.to_string());
+    let words = [args.devices, relays, rate, args.duration].map(|number| number.to_string());
     let [devices, relays, rate, duration] = &words;
     let grace = GRACE.as_secs().to_string();
     let mut command = command(&[

@@ -4,7 +4,7 @@
 //! Head-end and fleet are two processes on one machine. A report counts when the fleet has opened its
 //! acknowledgement, and the head-end acknowledges only what its journal has synced. First the fleet sends as fast
 //! as it is acknowledged, several times; then once at a steady rate, which shows latency and whether the export
-//! keeps up. Every frame must be accounted for on both sides, or the bench fails.
+//! keeps up; then behind more cell relays. Every frame must be accounted for on both sides, or the bench fails.
 
 mod fleet;
 mod head_end;
@@ -39,6 +39,9 @@ pub struct Args {
     /// Cell relays, a connection each.
     #[arg(long, default_value_t = 10)]
     relays: u32,
+    /// Further numbers of cell relays, with one run each: the more connections, the less comes at a time.
+    #[arg(long, value_delimiter = ',', default_values_t = [100, 1000])]
+    more_relays: Vec<u32>,
     /// Frames a second of the steady run; 0 for none.
     #[arg(long, default_value_t = 200_000)]
     steady: u32,
@@ -63,7 +66,7 @@ fn main() -> Result<(), Failure> {
     let mut outcomes = Vec::new();
     for number in 1..=args.runs {
         eprintln!("run {number} of {}, as fast as it is acknowledged, {} s", args.runs, args.duration);
-        outcomes.push(setting.run(0)?);
+        outcomes.push(setting.run(0, args.relays)?);
     }
     show(&mut figures, "end to end", &outcomes, |_| true);
     // The disk alone, in pieces as large as the commits were.
@@ -74,8 +77,13 @@ fn main() -> Result<(), Failure> {
     }
     if args.steady > 0 {
         eprintln!("one run at {} frames/s, {} s", args.steady, args.duration);
-        let outcome = setting.run(args.steady)?;
+        let outcome = setting.run(args.steady, args.relays)?;
         show(&mut figures, &format!("at {} frames/s", args.steady), &[outcome], |figure| figure.main);
+    }
+    for relays in &args.more_relays {
+        eprintln!("one run behind {relays} relays, as fast as it is acknowledged, {} s", args.duration);
+        let outcome = setting.run(0, *relays)?;
+        show(&mut figures, &format!("behind {relays} relays"), &[outcome], |figure| figure.main);
     }
     figures.end();
     Ok(())

@@ -11,8 +11,9 @@ use runtime::Status;
 
 use crate::fleet::Said;
 use crate::head_end::{HeadEnd, Spent};
+use crate::sums::Sums;
 use crate::support::{Failure, Folder};
-use crate::{Args, fleet, process, sums};
+use crate::{Args, fleet, process};
 
 /// The installation's identity: a public test value.
 const SYSTEM: &str = "0011223344556677";
@@ -64,7 +65,7 @@ impl<'a> Setting<'a> {
     }
 
     /// One run; `rate` 0 is as fast as acknowledgements come.
-    pub fn run(&self, rate: u32) -> Result<Outcome, Failure> {
+    pub fn run(&self, rate: u32, relays: u32) -> Result<Outcome, Failure> {
         let state = self.folder.join("state");
         let store: [&OsStr; 2] = ["--state".as_ref(), state.as_os_str()];
         let import = ["import".as_ref(), self.shipment.as_os_str(), "--test-keys".as_ref()];
@@ -72,14 +73,13 @@ impl<'a> Setting<'a> {
             process::output(&[&["keys".as_ref()], words, &store].concat())?;
         }
         let head_end = HeadEnd::start(&self.args.graph, &state, self.folder.path())?;
-        let (said, fleet_s) =
-            fleet::run(self.args, &self.shipment, SYSTEM, &self.address, rate, self.folder.path())?;
+        let (shipment, folder) = (&self.shipment, self.folder.path());
+        let (said, fleet_s) = fleet::run(self.args, shipment, SYSTEM, &self.address, (rate, relays), folder)?;
         let (spent, status) = (head_end.spent()?, head_end.status()?);
-        let last = head_end.stop()?;
-        sums::check(&said, &last)?;
+        let sums = Sums::check(&said, &head_end.stop()?)?;
         let octets = journal_octets(&state)?;
         fs::remove_dir_all(&state)?;
-        Ok(outcome(&said, fleet_s, &spent, &status, octets))
+        Ok(outcome(&said, &sums, fleet_s, &spent, &status, octets))
     }
 }
 
@@ -91,7 +91,7 @@ fn journal_octets(state: &Path) -> Result<f64, Failure> {
 }
 
 /// What is shown: rates, then where the time went, then how large batches were.
-fn outcome(said: &Said, fleet_s: f64, spent: &Spent, status: &Status, octets: f64) -> Outcome {
+fn outcome(said: &Said, sums: &Sums, fleet_s: f64, spent: &Spent, status: &Status, octets: f64) -> Outcome {
     let frames = said.acked.max(1) as f64;
     let sum = |name: &str| status.sum(name, None) as f64;
     let commits = sum("metergraph_journal_commits_total").max(1.0);
@@ -102,19 +102,24 @@ fn outcome(said: &Said, fleet_s: f64, spent: &Spent, status: &Status, octets: f6
     put(true, "acknowledgements opened", said.acked_per_second, "frames/s");
     put(true, "latency of half", said.latency_p50_ms.unwrap_or_default(), "ms");
     put(true, "latency of 99 in 100", said.latency_p99_ms.unwrap_or_default(), "ms");
-    put(true, "reports acknowledged", said.acked as f64, "frames");
-    put(true, "sent more than once", said.repeats as f64, "frames");
+    put(true, "sent", said.sent as f64, "frames");
+    put(true, "acknowledged", said.acked as f64, "frames");
+    for (name, count) in sums.ends() {
+        put(true, name, count as f64, "frames");
+    }
     put(true, "journal commits", commits / said.seconds, "commits/s");
+    put(true, "CPU time of the fleet", fleet_s, "s");
+    put(true, "CPU time of the head-end", spent.cpu_s, "s");
     put(true, "processors busy with both", (fleet_s + spent.cpu_s) / said.seconds, "processors");
     put(true, "export meanwhile", sum("metergraph_readings_exported_total") / said.seconds, "rows/s");
     put(true, "export behind at the end", sum("metergraph_export_behind_bytes") / octets * 100.0, "%");
     put(false, "an APDU", said.bytes as f64 / said.sent.max(1) as f64, "octets");
     put(false, "a report in the journal", octets / frames, "octets");
     put(false, "a commit", frames / commits, "frames");
-    put(false, "CPU of the fleet", fleet_s * 1e9 / frames, "ns/frame");
-    put(false, "CPU of the head-end", spent.cpu_s * 1e9 / frames, "ns/frame");
+    put(false, "fleet", fleet_s * 1e9 / frames, "ns/frame");
+    put(false, "head-end", spent.cpu_s * 1e9 / frames, "ns/frame");
     for (name, seconds) in spent.threads_s.iter().filter(|(_, seconds)| **seconds >= 0.01) {
-        put(false, &format!("CPU of thread {name}"), seconds * 1e9 / frames, "ns/frame");
+        put(false, &format!("head-end, thread {name}"), seconds * 1e9 / frames, "ns/frame");
     }
     for edge in status.edges.iter().filter(|edge| edge.batches > 0) {
         let frames = edge.frames as f64 / edge.batches as f64;

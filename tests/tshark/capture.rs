@@ -1,6 +1,7 @@
 //! A writer of captures: raw IP packets, UDP datagrams and TCP streams to and from port 1153.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -48,9 +49,9 @@ impl Capture {
 
     /// Octets on a connection, cut into packets without regard to what they are.
     pub fn stream(&mut self, connection: u16, from: Side, octets: &[u8]) {
-        if !self.sequences.contains_key(&connection) {
+        if let Entry::Vacant(entry) = self.sequences.entry(connection) {
             // Close to the end of the numbers, so that they wrap.
-            self.sequences.insert(connection, [u32::MAX - 5000, 77]);
+            entry.insert([u32::MAX - 5000, 77]);
             self.segment(connection, Side::Host, Flags::Syn, &[]);
             self.segment(connection, Side::Node, Flags::SynAck, &[]);
             self.segment(connection, Side::Host, Flags::Ack, &[]);

@@ -1,12 +1,13 @@
 //! Compares what tshark and we say of the APDUs of a capture.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::path::Path;
 
 use c1222::{Apdu, Leniency, carriage};
 use serde_json::Value;
 
-use crate::differences::{DIFFERENCES, Difference, Kind, Mismatch, is_secured};
+use crate::differences::{DIFFERENCES, Kind, Mismatch};
 use crate::dissector::{self, Dissected};
 use crate::ours::{Ours, hex};
 use crate::said::{Group, Said};
@@ -20,6 +21,8 @@ const NOT_DECRYPTED: &str = "Expert Info (Warning/Undecoded): C12.22 EPSEM could
 pub struct Comparison {
     /// The known differences that were met, by why they are.
     pub met: BTreeSet<&'static str>,
+    /// Security modes, and codes of services, requests and responses, which both have read in them.
+    pub services: BTreeSet<(u64, u8)>,
     /// APDUs without security, secured by EAX' and by profile 1.
     pub clear: usize,
     pub classic: usize,
@@ -57,56 +60,52 @@ fn inspect(capture: &Path, keys: &[(u8, String)]) -> Vec<Value> {
 
 impl Comparison {
     fn apdu(&mut self, seen: &Value, dissected: &Dissected, ours: &mut Ours) {
+        assert_eq!(seen["error"], Value::Null, "{seen}");
         let octets = hex(&seen["apdu"]);
         let apdu = Apdu::decode(&octets, Leniency::Strict).unwrap();
-        assert_eq!(seen["error"], Value::Null, "{seen}");
-        let frame = carriage::read(&apdu).unwrap().is_some();
-        let plaintext = seen["epsem_plaintext"].as_str().map(|_| hex(&seen["epsem_plaintext"]));
-
         let theirs = Said::by_tshark(dissected);
-        let cut = self.known(|kind| match kind {
-            Kind::Cut(is) => is(&apdu, plaintext.as_deref().unwrap_or_default()),
-            _ => false,
-        });
-        if cut {
+        if self.is_known(|kind| matches!(kind, Kind::Cut(is) if is(&apdu, seen))) {
             let services = seen["services"].as_array().map(Vec::len);
             if dissected.faults.is_empty() && services.is_none_or(|count| count == theirs.services.len()) {
-                self.complain(seen, "tshark takes it apart after all".into());
+                self.complain(seen, "tshark takes it apart after all");
             }
             return;
         }
-        let secured = is_secured(&apdu);
-        let unopened = secured
-            && (frame
-                || self.known(|kind| match kind {
-                    Kind::Unopened(is) => is(&apdu),
-                    _ => false,
-                }));
-        match (secured, frame) {
-            (false, _) => self.clear += 1,
-            (true, false) => self.classic += 1,
-            (true, true) => self.profile1 += 1,
+
+        let mode = seen["security_mode"].as_u64().unwrap();
+        let profile1 = carriage::read(&apdu).unwrap().is_some();
+        match (mode, profile1) {
+            (0, _) => self.clear += 1,
+            (_, false) => self.classic += 1,
+            (_, true) => self.profile1 += 1,
         }
-        if secured && !frame {
+        let unopened = |kind: &Kind| matches!(kind, Kind::Unopened(is) if is(&apdu));
+        let opens = mode == 0 || !(profile1 || self.is_known(unopened));
+        if mode > 0 && !profile1 {
             assert_eq!(seen["mac_valid"], true, "{seen}");
         }
-        let expected: &[&str] = match (unopened, seen["security_mode"].as_u64()) {
-            (false, _) => &[],
-            (true, Some(1)) => &[FAILED],
-            (true, _) => &[NOT_DECRYPTED],
+        let notes: &[&str] = match (opens, mode) {
+            (true, _) => &[],
+            (false, 1) => &[FAILED],
+            (false, _) => &[NOT_DECRYPTED],
         };
-        if dissected.faults != expected {
-            self.complain(seen, format!("tshark notes {:?}, not {expected:?}", dissected.faults));
+        if dissected.faults != notes {
+            self.complain(seen, format!("tshark notes {:?}, not {notes:?}", dissected.faults));
         }
-        let ours = ours.say(seen, &apdu, !unopened);
+
+        let ours = ours.say(seen, &apdu, opens);
         self.group(seen, &ours.envelope, &theirs.envelope);
         self.group(seen, &ours.seal, &theirs.seal);
         if ours.services.len() != theirs.services.len() {
             let (ours, theirs) = (ours.services.len(), theirs.services.len());
-            return self.complain(seen, format!("{ours} services, {theirs} by tshark"));
+            self.complain(seen, format!("{ours} services, {theirs} by tshark"));
         }
         for (ours, theirs) in ours.services.iter().zip(&theirs.services) {
             self.group(seen, ours, theirs);
+        }
+        if opens {
+            let services = seen["services"].as_array().into_iter().flatten();
+            self.services.extend(services.map(|service| (mode, hex(service)[0])));
         }
     }
 
@@ -115,41 +114,40 @@ impl Comparison {
         if ours == theirs {
             return;
         }
-        let of = |group: &Group, field: &str| -> Vec<String> {
-            group.iter().filter(|(name, _)| name == field).map(|(_, value)| value.clone()).collect()
-        };
         let fields: BTreeSet<&str> = ours.iter().chain(theirs).map(|(field, _)| field.as_str()).collect();
+        let mut is_order = true;
         for field in fields {
-            let (ours, theirs) = (of(ours, field), of(theirs, field));
+            let of = |group: &'_ Group| -> Vec<String> {
+                let all = group.iter().filter(|(name, _)| name == field);
+                all.map(|(_, value)| value.clone()).collect()
+            };
+            let (ours, theirs) = (of(ours), of(theirs));
             for place in 0..ours.len().max(theirs.len()) {
-                let (ours, theirs) = (ours.get(place), theirs.get(place));
-                let mismatch =
-                    Mismatch { field, ours: ours.map(String::as_str), theirs: theirs.map(String::as_str) };
-                let known = || {
-                    DIFFERENCES.iter().find(|difference| match difference.kind {
-                        Kind::Field(is) => is(&mismatch),
-                        _ => false,
-                    })
-                };
+                let (ours, theirs) =
+                    (ours.get(place).map(String::as_str), theirs.get(place).map(String::as_str));
                 if ours == theirs {
                     continue;
                 }
-                match known() {
-                    Some(Difference { why, .. }) => drop(self.met.insert(why)),
-                    None => self.complain(seen, format!("{mismatch:?}")),
+                is_order = false;
+                let mismatch = Mismatch { field, ours, theirs };
+                if !self.is_known(|kind| matches!(kind, Kind::Field(is) if is(&mismatch))) {
+                    self.complain(seen, format!("{mismatch:?}"));
                 }
             }
+        }
+        if is_order {
+            self.complain(seen, format!("another order: {ours:?}, {theirs:?} by tshark"));
         }
     }
 
     /// Whether a difference is known; it is then met.
-    fn known(&mut self, is: impl Fn(&Kind) -> bool) -> bool {
+    fn is_known(&mut self, is: impl Fn(&Kind) -> bool) -> bool {
         let known = DIFFERENCES.iter().find(|difference| is(&difference.kind));
         self.met.extend(known.map(|difference| difference.why));
         known.is_some()
     }
 
-    fn complain(&mut self, seen: &Value, what: String) {
+    fn complain(&mut self, seen: &Value, what: impl Display) {
         let apdu = seen["apdu"].as_str().unwrap_or_default();
         self.complaints.push(format!("{what}\n    in {}", apdu.get(..400).unwrap_or(apdu)));
     }

@@ -2,7 +2,10 @@
 //! must be needed by some message of the test, and none other is allowed.
 
 use c1222::authentication::{Authentication, AuthenticationValue};
-use c1222::{Apdu, Epsem, EpsemControl, SecurityMode, UserInformation};
+use c1222::{Apdu, Epsem, EpsemControl, UserInformation};
+use serde_json::Value;
+
+use crate::ours::hex;
 
 /// A field of which both say something else.
 #[derive(Debug)]
@@ -21,8 +24,8 @@ pub struct Difference {
 
 /// What a difference is about, and whether something is one.
 pub enum Kind {
-    /// An APDU, with its plaintext, that tshark calls malformed or cuts into other services.
-    Cut(fn(&Apdu<'_>, &[u8]) -> bool),
+    /// An APDU, with what `inspect` says, that tshark calls malformed or cuts into other services.
+    Cut(fn(&Apdu<'_>, &Value) -> bool),
     /// A secured APDU whose MAC tshark cannot check.
     Unopened(fn(&Apdu<'_>) -> bool),
     /// A field.
@@ -37,7 +40,7 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         why: "a service length of 00 is padding (c1222.md §2); it reads services of no octets",
-        kind: Kind::Cut(|apdu, plaintext| is_padded(apdu, plaintext)),
+        kind: Kind::Cut(|_, seen| is_padded(seen)),
     },
     Difference {
         why: "a session's later messages have no AC; their key id and IV are those of its Logon, which it does \
@@ -103,13 +106,15 @@ pub const DIFFERENCES: &[Difference] = &[
 ];
 
 /// Whether services end two octets before the EPSEM does, or more.
-fn is_padded(apdu: &Apdu<'_>, plaintext: &[u8]) -> bool {
-    let control = apdu.epsem().and_then(|epsem| epsem.first()).copied().unwrap_or_default();
-    Epsem::of_plaintext(EpsemControl(control), plaintext).is_ok_and(|epsem| {
-        let mut services = epsem.services();
-        services.by_ref().for_each(drop);
-        services.padding().len() > 1
-    })
+fn is_padded(seen: &Value) -> bool {
+    if seen["epsem_plaintext"].is_null() {
+        return false;
+    }
+    let control = hex(&seen["epsem_control"])[0];
+    let plaintext = hex(&seen["epsem_plaintext"]);
+    let mut services = Epsem::of_plaintext(EpsemControl(control), &plaintext).unwrap().services();
+    services.by_ref().for_each(drop);
+    services.padding().len() > 1
 }
 
 /// Whether the lengths of BE, 28 and 81 differ in how many octets they have.
@@ -124,10 +129,4 @@ fn has_lengths_of_different_forms(apdu: &Apdu<'_>) -> bool {
     let external = 1 + octets(len) + len;
     let information = 1 + octets(external) + external;
     octets(len) != octets(information)
-}
-
-/// Whether an APDU is secured by EAX', or by profile 1 as tshark sees it.
-pub fn is_secured(apdu: &Apdu<'_>) -> bool {
-    let control = apdu.epsem().and_then(|epsem| epsem.first()).copied().unwrap_or_default();
-    EpsemControl(control).security_mode() != Ok(SecurityMode::Clear)
 }

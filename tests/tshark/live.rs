@@ -15,7 +15,7 @@ use crate::support::program;
 const SOON: Duration = Duration::from_secs(20);
 
 /// A connection that was listened to: what its two ends have said.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Heard {
     pub host: Vec<u8>,
     pub node: Vec<u8>,
@@ -52,7 +52,9 @@ impl Tap {
                             let side = if is_host { &mut heard[place].host } else { &mut heard[place].node };
                             side.extend_from_slice(&octets[..count]);
                             drop(heard);
-                            to.write_all(&octets[..count]).unwrap();
+                            if to.write_all(&octets[..count]).is_err() {
+                                break;
+                            }
                         }
                         let _ = to.shutdown(Shutdown::Write);
                     });
@@ -64,16 +66,16 @@ impl Tap {
 
     /// Everything that was said so far.
     pub fn heard(&self) -> Vec<Heard> {
-        std::mem::take(&mut self.heard.lock().unwrap())
+        self.heard.lock().unwrap().clone()
     }
 }
 
-/// The APDUs of a stream, which ends with a whole one.
+/// The whole APDUs of a stream.
 pub fn cut(mut stream: &[u8]) -> Vec<&[u8]> {
     let mut apdus = Vec::new();
-    while !stream.is_empty() {
-        let len = apdu::measure(stream, 1 << 20).unwrap().unwrap();
-        let (apdu, rest) = stream.split_at(len);
+    while let Some(len) = apdu::measure(stream, 1 << 20).unwrap()
+        && let Some((apdu, rest)) = stream.split_at_checked(len)
+    {
         apdus.push(apdu);
         stream = rest;
     }
@@ -129,17 +131,11 @@ impl Served {
     pub fn stream(&mut self, requests: &[&[u8]]) -> Vec<u8> {
         self.stream.write_all(&requests.concat()).unwrap();
         let mut answers = Vec::new();
-        let (mut count, mut end) = (0, 0);
-        while count < requests.len() {
-            let mut octets = [0; 4096];
-            let read = self.stream.read(&mut octets).unwrap();
-            assert!(read > 0, "the device has closed after {count} answers");
-            answers.extend_from_slice(&octets[..read]);
-            while let Ok(Some(len)) = apdu::measure(&answers[end..], 1 << 20)
-                && end + len <= answers.len()
-            {
-                (count, end) = (count + 1, end + len);
-            }
+        while cut(&answers).len() < requests.len() {
+            let mut octets = [0; 1 << 16];
+            let count = self.stream.read(&mut octets).unwrap();
+            assert!(count > 0, "the device has closed after {} answers", cut(&answers).len());
+            answers.extend_from_slice(&octets[..count]);
         }
         answers
     }

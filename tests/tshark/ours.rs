@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use c1222::authentication::{AuthenticationValue, C1221Step};
-use c1222::{Apdu, Epsem, EpsemControl, Leniency, Request, Response, ServiceCode, TableData, TableId};
+use c1222::{
+    ApTitle, Apdu, Epsem, EpsemControl, Leniency, Request, Response, ServiceCode, TableData, TableId,
+};
 use seal::hex::Hex;
 use serde_json::Value;
 
@@ -50,8 +52,9 @@ const NAMES: [(&str, &str); 36] = [
     ("sgerr", "Segmentation Error"),
 ];
 
-/// tshark's name, or ours where it has none.
-fn name(ours: &str) -> &str {
+/// tshark's name, or ours where it has none; `inspect` says ours too.
+fn name<'a>(ours: &'a str, inspect: &Value) -> &'a str {
+    assert!(inspect.as_str().unwrap().contains(ours), "{inspect} is no {ours}");
     NAMES.iter().find(|(name, _)| *name == ours).map_or(ours, |(_, theirs)| theirs)
 }
 
@@ -81,7 +84,8 @@ impl Ours {
             said.services = vec![vec![("c1222.epsem.data".into(), Hex(&sealed[1..]).to_string())]];
         }
         if mode > 0 {
-            put(&mut said.seal, "c1222.epsem.mac", Hex(sealed.last_chunk::<4>().unwrap()));
+            // A frame of profile 1 may be shorter than a MAC; then other octets are taken for one.
+            put(&mut said.seal, "c1222.epsem.mac", Hex(apdu.octets().last_chunk::<4>().unwrap()));
             put(&mut said.seal, "c1222.crypto_good", u8::from(opens && seen["mac_valid"] == true));
         }
         said
@@ -95,12 +99,15 @@ impl Ours {
             // With fewer responses than requests nothing tells which is missing.
             let asked = asked.filter(|asked| asked.len() == services.len());
             let code = |place: usize| asked.map(|asked| asked[place]);
-            services.iter().enumerate().map(|(place, service)| response(service, code(place))).collect()
+            let all = services.iter().enumerate();
+            all.map(|(place, service)| response(service, code(place), &seen["service_names"][place]))
+                .collect()
         } else {
             let codes = services.iter().map(|service| ServiceCode(service[0])).collect();
             let number = seen["invocation_id"].as_u64().unwrap();
             self.asked.insert((seen["calling"].to_string(), number), codes);
-            services.iter().map(|service| request(service)).collect()
+            let all = services.iter().enumerate();
+            all.map(|(place, service)| request(service, &seen["service_names"][place])).collect()
         }
     }
 }
@@ -116,20 +123,15 @@ fn envelope(seen: &Value, apdu: &Apdu<'_>) -> Group {
     if let Some(oid) = envelope.aso_context {
         put(&mut group, "c1222.aSO_context", oid);
     }
-    for (whose, title, field) in
-        [("called", envelope.called, "answers"), ("calling", envelope.calling, "invocation_id")]
-    {
-        if let Some(title) = title {
-            let form = if title.is_absolute() { "abs" } else { "rel" };
-            put(&mut group, &format!("c1222.{whose}_ap_title_{form}"), seen[whose].as_str().unwrap());
-        }
-        if let Some(number) = seen[field].as_u64() {
-            put(&mut group, &format!("c1222.{whose}_AP_invocation_id"), number);
-        }
+    title(&mut group, "called", seen, envelope.called);
+    if let Some(number) = seen["answers"].as_u64() {
+        put(&mut group, "c1222.called_AP_invocation_id", number);
     }
+    title(&mut group, "calling", seen, envelope.calling);
     if let Some(qualifier) = envelope.qualifier {
         put(&mut group, "c1222.calling_AE_qualifier", qualifier.0);
     }
+    put(&mut group, "c1222.calling_AP_invocation_id", &seen["invocation_id"]);
     if let Some(oid) = envelope.mechanism {
         put(&mut group, "c1222.mechanism_name", oid);
     }
@@ -157,6 +159,13 @@ fn envelope(seen: &Value, apdu: &Apdu<'_>) -> Group {
     group
 }
 
+fn title(group: &mut Group, whose: &str, seen: &Value, title: Option<ApTitle<'_>>) {
+    if let Some(title) = title {
+        let form = if title.is_absolute() { "abs" } else { "rel" };
+        put(group, &format!("c1222.{whose}_ap_title_{form}"), seen[whose].as_str().unwrap());
+    }
+}
+
 fn flags(group: &mut Group, control: u8, mode: u64) {
     for (name, bit) in [
         ("reserved", 0x80),
@@ -171,13 +180,13 @@ fn flags(group: &mut Group, control: u8, mode: u64) {
 }
 
 /// A request, field by field.
-fn request(service: &[u8]) -> Group {
+fn request(service: &[u8], named: &Value) -> Group {
     let request = Request::decode(service).unwrap();
     assert_eq!(request.check(), Ok(()));
     let mut group = Group::new();
     put(&mut group, "c1222.epsem.data", Hex(service));
     put(&mut group, "c1222.cmd", request.code().0);
-    put(&mut group, "name", name(request.code().name()));
+    put(&mut group, "name", name(request.code().name(), named));
     let mut put =
         |field: &str, value: &dyn ToString| put(&mut group, &format!("c1222.{field}"), value.to_string());
     match &request {
@@ -254,13 +263,13 @@ fn written(mut put: impl FnMut(&str, &dyn ToString), procedure: bool, data: &Tab
 }
 
 /// A response: its code, and what follows.
-fn response(service: &[u8], asked: Option<ServiceCode>) -> Group {
+fn response(service: &[u8], asked: Option<ServiceCode>, named: &Value) -> Group {
     let response = Response::decode(service, asked, Leniency::Strict).unwrap();
     assert_eq!(response.check(), Ok(()));
     let mut group = Group::new();
     put(&mut group, "c1222.epsem.data", Hex(service));
     put(&mut group, "c1222.err", response.code().octet());
-    put(&mut group, "name", name(response.code().name()));
+    put(&mut group, "name", name(response.code().name(), named));
     let data = laid_out::response(&response);
     if !data.is_empty() {
         put(&mut group, "c1222.data", Hex(&data));

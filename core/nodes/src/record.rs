@@ -160,14 +160,14 @@ impl Report {
     }
 }
 
-/// Downstream counters of an association up to `floor` may have been used once this is durable.
+/// Downstream counters of an association below `floor` may have been used once this is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reservation {
     /// The association.
     pub sid: Sid,
-    /// The epoch that the counter belongs to.
+    /// The epoch that the counter belongs to; for classic devices the key id.
     pub epoch: Epoch,
-    /// The first `seq` not reserved.
+    /// The first `seq` not reserved; for classic devices the first IV.
     pub floor: u32,
 }
 

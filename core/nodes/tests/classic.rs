@@ -3,7 +3,10 @@
 mod common;
 
 use c1222::epsem::ResponseControl;
-use c1222::{ApTitleBuf, EpsemControl, Qualifier, SecurityMode};
+use c1222::{
+    ApTitleBuf, Apdu, Epsem, EpsemControl, EpsemWriter, Leniency, Qualifier, Request, SecurityMode, TableData,
+    TableId, ap_title, canonified,
+};
 use common::device::{Classic, Message};
 use common::graph::Graph;
 use common::site::Site;
@@ -11,6 +14,7 @@ use common::wait_for;
 use metergraph_nodes::record::Origin;
 use node::event::unix_ns;
 use node::{Severity, Source};
+use seal::eax_prime::{EaxPrime, Mode};
 
 fn now() -> u32 {
     u32::try_from(unix_ns() / 1_000_000_000).unwrap()
@@ -177,11 +181,87 @@ fn forged_messages_throttle_their_sender() {
     let good = device.seal(&device.message(6, now()));
     graph.send(5, std::slice::from_ref(&good));
     graph.settle(301);
-    assert!(graph.refused("SEC-UP-LIMIT") > 1);
+    assert_eq!(graph.refused("SEC-UP-LIMIT"), 1);
     graph.send(6, &[good]);
     let other = &site.classics[1];
     graph.send(5, &[other.seal(&other.message(1, now()))]);
     graph.settle(303);
     assert_eq!(graph.sum("metergraph_frames_journaled_total", None), 2);
     graph.drain();
+}
+
+/// Opens an answer with the device's key: its code by service, and its IV.
+fn open_answer(device: &Classic, request: &Message, apdu: &[u8]) -> (Vec<u8>, u32) {
+    let apdu = Apdu::decode(apdu, Leniency::Strict).unwrap();
+    assert_eq!(apdu.envelope.answer_to.unwrap().value(), request.invocation);
+    assert!(apdu.envelope.called.unwrap().same_node(&device.title.as_title()));
+    let mut header = Vec::new();
+    let key_iv = canonified::canonify(&apdu, None, &ap_title::ROOT, &mut header).unwrap();
+    let places = canonified::sealed_places(&apdu).unwrap().unwrap();
+    assert_eq!(Ok(places.mode), request.control.security_mode(), "in the mode of its request");
+    let mode = if places.mode == SecurityMode::Cipher { Mode::Cipher } else { Mode::Clear };
+    let mut payload = apdu.octets()[places.payload].to_vec();
+    let mac = apdu.octets()[places.mac].try_into().unwrap();
+    EaxPrime::new(&device.key).open(mode, &header, &mut payload, mac).unwrap();
+    let epsem = Epsem::of_plaintext(EpsemControl(apdu.epsem().unwrap()[0]), &payload).unwrap();
+    assert_eq!(epsem.control.response_control(), ResponseControl::Never);
+    let codes = epsem.services().map(|service| service.unwrap()[0]).collect();
+    (codes, u32::from_be_bytes(key_iv.iv))
+}
+
+/// A message with these services that asks for an answer.
+fn asking(device: &Classic, invocation: u32, mode: SecurityMode, when: ResponseControl, services: &[Request<'_>]) -> Message {
+    let mut payload = Vec::new();
+    let mut writer = EpsemWriter::new(&mut payload, EpsemControl(0x80), None);
+    for service in services {
+        writer.request(service);
+    }
+    payload.remove(0);
+    Message { control: EpsemControl::new(mode, when), payload, ..device.message(invocation, now()) }
+}
+
+#[test]
+fn whoever_asks_is_answered_when_the_report_is_durable_under_an_iv_of_its_own() {
+    let (site, _, gate) = Site::gated(0, 2);
+    let graph = Graph::start(&site);
+    let device = &site.classics[1];
+    let write = Request::FullWrite { table: TableId::standard(5), data: TableData::of(b"x") };
+    let read = Request::FullRead(TableId::standard(1));
+    let (always, exception) = (ResponseControl::Always, ResponseControl::OnException);
+    let mut ivs = Vec::new();
+    let mut ask = |graph: &Graph, message: &Message, expected: &[u8]| {
+        graph.send(4, &[device.seal(message)]);
+        let (link, apdu) = graph.next_sent();
+        let (codes, iv) = open_answer(device, message, &apdu);
+        assert_eq!((link, &codes[..]), (4, expected));
+        ivs.push(iv);
+    };
+    ask(&graph, &asking(device, 1, SecurityMode::Cipher, always, &[write, read, write]), &[0, 2, 0]);
+    ask(&graph, &asking(device, 2, SecurityMode::Mac, always, &[write]), &[0]);
+    ask(&graph, &asking(device, 3, SecurityMode::Cipher, exception, &[write, read]), &[0, 2]);
+
+    accepted(&graph, &device.seal(&asking(device, 4, SecurityMode::Cipher, exception, &[write])));
+    accepted(&graph, &device.seal(&asking(device, 5, SecurityMode::Cipher, ResponseControl::Never, &[read])));
+    assert!(graph.sent().is_empty(), "nothing was wrong, or nobody asked");
+
+    gate.close();
+    let message = asking(device, 6, SecurityMode::Cipher, always, &[write]);
+    graph.send(4, &[device.seal(&message)]);
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert!(graph.sent().is_empty());
+    gate.open();
+    ivs.push(open_answer(device, &message, &graph.next_sent().1).1);
+    // A repeat is a replay: it is not answered.
+    refused(&graph, &device.seal(&message), "SEC-UP-REPLAY");
+    graph.kill();
+
+    // Neither a journal that is read again nor a checkpoint loses the floor.
+    for life in 0..3 {
+        let graph = Graph::start(&site);
+        let message = asking(device, 10 + life, SecurityMode::Cipher, always, &[write]);
+        graph.send(4, &[device.seal(&message)]);
+        ivs.push(open_answer(device, &message, &graph.next_sent().1).1);
+        if life == 0 { graph.kill() } else { drop(graph.drain()) }
+    }
+    assert!(ivs.windows(2).all(|pair| pair[0] < pair[1]), "{ivs:?}");
 }

@@ -168,7 +168,7 @@ fn each_refusal_has_its_name() {
     }
     assert!(graph.sent().is_empty(), "nothing is sent back");
     // The window was moved by none of them.
-    graph.send(1, &[device.carry(&good), device.report(200 - 63, &plain())]);
+    graph.send(1, &[device.carry(&good), device.report(201 - 63, &plain())]);
     graph.next_sent();
     let graph = graph.drain();
     assert_eq!(graph.account(), (14, 14));

@@ -6,7 +6,7 @@ mod control;
 mod derivation;
 mod eax_prime;
 mod epochs;
-mod folder;
+pub(crate) mod folder;
 mod key_schedule;
 mod negative;
 mod receiver;

@@ -3,7 +3,7 @@
 use c1222::authentication::{Authentication, AuthenticationValue, C1221Step};
 use c1222::canonified;
 use c1222::{
-    Apdu, EpsemControl, EpsemWriter, InvocationId, Leniency, Oid, Qualifier, Request, Response, ResponseCode,
+    Apdu, EpsemControl, InvocationId, Leniency, Oid, Qualifier, Request, Response, ResponseCode,
     SecurityMode, TableId,
 };
 
@@ -13,19 +13,14 @@ use crate::capture::Side;
 /// A short request.
 const READ: Request<'static> = Request::FullRead(TableId::standard(1));
 
-fn read(epsem: &mut EpsemWriter<'_>) {
-    epsem.request(&READ);
-}
-
 /// Every ACSE element in every form that tshark knows, every bit of the control octet.
 pub fn all(maker: &mut Maker, mode: SecurityMode) {
     let plain = Frame::new(mode);
     for frame in [titles(plain), identifiers(plain), controls(plain), authentications(plain, mode)].concat() {
         if frame.envelope.is_response() {
-            maker
-                .send(Side::Node, frame, |epsem| drop(epsem.response(&Response::refusal(ResponseCode::Bsy))));
+            maker.response(frame, &[Response::refusal(ResponseCode::Bsy)]);
         } else {
-            maker.send(Side::Host, frame, read);
+            maker.request(frame, &[READ]);
         }
     }
 }
@@ -103,6 +98,9 @@ fn authentications(plain: Frame, mode: SecurityMode) -> Vec<Frame> {
         push(AuthenticationValue::C1222 { key_id: None, iv: None }.into());
         push(AuthenticationValue::C1222 { key_id: Some(1), iv: None }.into());
         push(AuthenticationValue::C1222 { key_id: None, iv: Some([0; 4]) }.into());
+        for step in [C1221Step::Identification, C1221Step::Request, C1221Step::Response] {
+            push(AuthenticationValue::C1221 { step, octets: &[1, 2, 3, 4] }.into());
+        }
     }
     all
 }
@@ -114,7 +112,7 @@ pub fn lengths(maker: &mut Maker, mode: SecurityMode) {
         if mode == SecurityMode::Mac { &[] } else { &[0xffe0, 0xffe6, 0xffe7, 0xffee, 0xfff8] };
     for len in (0x58..0x80).chain(0xd8..0x108).chain(near_64k.iter().copied()) {
         let write = Request::FullWrite { table: TableId::manufacturer(5), data: data(len) };
-        maker.send(Side::Host, Frame::new(mode), |epsem| drop(epsem.request(&write)));
+        maker.request(Frame::new(mode), &[write]);
     }
 }
 
@@ -134,17 +132,14 @@ pub fn session(maker: &mut Maker, mode: SecurityMode) {
 /// What is right by the standard, and beyond tshark.
 pub fn beyond(maker: &mut Maker, mode: SecurityMode) {
     let plain = Frame::new(mode);
-    maker.send(Side::Host, plain, |epsem| drop(epsem.request(&READ).pad(16)));
-    maker.send(Side::Node, plain, |epsem| drop(epsem.response(&Response::Read(data(900)))));
+    maker.send(Side::Host, plain, |epsem| {
+        epsem.request(&READ).pad(16);
+    });
+    maker.response(plain, &[Response::Read(data(900))]);
     maker.cut_last(400);
-    if mode == SecurityMode::Clear {
-        for step in [C1221Step::Identification, C1221Step::Request, C1221Step::Response] {
-            let value = AuthenticationValue::C1221 { step, octets: &[1, 2, 3, 4] };
-            maker.send(Side::Host, plain.with(|envelope| envelope.authentication = Some(value.into())), read);
-        }
-    } else {
-        maker.send(Side::Host, plain.with(|envelope| envelope.called = None), read);
-        let value = AuthenticationValue::C1222 { key_id: None, iv: Some([0; 4]) };
-        maker.send(Side::Host, plain.with(|envelope| envelope.authentication = Some(value.into())), read);
+    if mode != SecurityMode::Clear {
+        maker.request(plain.with(|envelope| envelope.called = None), &[READ]);
+        let no_key_id = AuthenticationValue::C1222 { key_id: None, iv: Some([0; 4]) };
+        maker.request(plain.with(|envelope| envelope.authentication = Some(no_key_id.into())), &[READ]);
     }
 }

@@ -79,6 +79,14 @@ impl Frame {
         Self { envelope, control, ed_class: None, session: None }
     }
 
+    /// The message that answers the one with this number.
+    fn answer(self, number: InvocationId) -> Self {
+        let asked = Envelope { invocation: number, ..self.envelope };
+        let authentication = self.envelope.authentication;
+        let envelope = Envelope { authentication, ..asked.answer(InvocationId::new(0)) };
+        Self { envelope, ..self }
+    }
+
     /// The same with another envelope.
     pub fn with(mut self, change: impl FnOnce(&mut Envelope<'static>)) -> Self {
         change(&mut self.envelope);
@@ -99,7 +107,7 @@ impl Maker {
     }
 
     /// One message; the answer is its number.
-    pub fn send(
+    fn send(
         &mut self,
         from: Side,
         mut frame: Frame,
@@ -118,22 +126,28 @@ impl Maker {
         frame.envelope.invocation
     }
 
-    /// Requests in one message, and their responses in the one that goes back.
-    pub fn exchange(&mut self, frame: Frame, requests: &[Request<'_>], responses: &[Response<'_>]) {
-        let number = self.send(Side::Host, frame, |epsem| {
-            requests.iter().for_each(|request| drop(epsem.request(request)));
-        });
-        self.answer(frame, number, |epsem| {
-            responses.iter().for_each(|response| drop(epsem.response(response)));
+    /// Requests of the host in one message; the answer is its number.
+    pub fn request(&mut self, frame: Frame, requests: &[Request<'_>]) -> InvocationId {
+        self.send(Side::Host, frame, |epsem| {
+            for request in requests {
+                epsem.request(request);
+            }
+        })
+    }
+
+    /// Responses of the node in one message.
+    pub fn response(&mut self, frame: Frame, responses: &[Response<'_>]) {
+        self.send(Side::Node, frame, |epsem| {
+            for response in responses {
+                epsem.response(response);
+            }
         });
     }
 
-    /// The answer to the request with this number.
-    fn answer(&mut self, frame: Frame, number: InvocationId, write: impl FnOnce(&mut EpsemWriter<'_>)) {
-        let asked = Envelope { invocation: number, ..frame.envelope };
-        let authentication = frame.envelope.authentication;
-        let envelope = Envelope { authentication, ..asked.answer(InvocationId::new(0)) };
-        self.send(Side::Node, Frame { envelope, ..frame }, write);
+    /// Requests in one message, and their responses in the one that goes back.
+    pub fn exchange(&mut self, frame: Frame, requests: &[Request<'_>], responses: &[Response<'_>]) {
+        let number = self.request(frame, requests);
+        self.response(frame.answer(number), responses);
     }
 
     /// Cuts the last message into segments.

@@ -9,6 +9,7 @@ use c1222::response::{Detail, Titles};
 use c1222::{ApTitle, Request, Response, ResponseCode, SecurityMode, ServiceCode, TableData, TableId, U24};
 
 use super::{Frame, Maker, data, title};
+use crate::capture::Side;
 
 /// Requests, each with a response.
 type Exchanges = Vec<(Request<'static>, Response<'static>)>;
@@ -195,9 +196,8 @@ pub fn several(maker: &mut Maker, mode: SecurityMode) {
     maker.exchange(Frame::new(mode), &requests, &responses);
     // An index read may be answered by a block for each index.
     let request = Request::IndexRead { table: TableId::standard(23), index: index(2), elements: 1 };
-    let number =
-        maker.send(crate::capture::Side::Host, Frame::new(mode), |epsem| drop(epsem.request(&request)));
-    maker.answer(Frame::new(mode), number, |epsem| {
+    let number = maker.request(Frame::new(mode), &[request]);
+    maker.send(Side::Node, Frame::new(mode).answer(number), |epsem| {
         epsem.service(|out| out.extend([0, 0, 1, 5, 0xfb, 0, 2, 1, 2, 0xfd]));
     });
     // Nothing at all.

@@ -29,8 +29,18 @@ struct Due {
     to: Option<Heard>,
 }
 
+/// An answer to a classic device, sealed already.
+pub(super) struct Answer {
+    /// Where the request came from.
+    pub(super) to: Heard,
+    /// Its APDU.
+    pub(super) apdu: Box<[u8]>,
+}
+
 /// The acknowledgements of one shard.
 pub(super) struct Acknowledgements {
+    /// To be sent beside them.
+    pub(super) answers: Vec<Answer>,
     ring: VecDeque<Due>,
     ring_max: usize,
     directory: Arc<Directory>,
@@ -77,7 +87,11 @@ impl Numbers {
             )
         };
         Self {
-            sent: env.counter("metergraph_acknowledgements_total", "Acknowledgements sealed and sent.", &[]),
+            sent: env.counter(
+                "metergraph_acknowledgements_total",
+                "Acknowledgements, and answers to classic devices, sealed and sent.",
+                &[],
+            ),
             full: dropped("ring"),
             edge: dropped("edge"),
             counter: dropped("no-counter"),
@@ -89,6 +103,7 @@ impl Numbers {
 impl Acknowledgements {
     pub(super) fn new(env: &Env, directory: Arc<Directory>, title: ApTitleBuf, ring_max: usize) -> Self {
         Self {
+            answers: Vec::new(),
             ring: VecDeque::new(),
             ring_max,
             directory,
@@ -144,6 +159,9 @@ impl Acknowledgements {
 
     /// Seals and sends all that are due.
     pub(super) fn send(&mut self, context: &mut Context, associations: &mut Associations, system: System) {
+        for answer in std::mem::take(&mut self.answers) {
+            self.pass_on(context, &answer);
+        }
         while !self.ring.is_empty() {
             self.warm(associations);
             for _ in 0..BATCH {
@@ -165,11 +183,25 @@ impl Acknowledgements {
         }
     }
 
-    /// Has the memory of the next titles fetched: one look at each, with nothing that waits for it.
+    /// Has the memory of what is known of the next devices fetched: one look at each, with nothing that waits
+    /// for it.
     fn warm(&self, associations: &Associations) {
         let entries = self.ring.iter().take(BATCH).filter_map(|due| associations.get(due.place));
-        let titles = entries.filter_map(|entry| self.directory.device(entry.association.sid()));
-        std::hint::black_box(titles.map(|device| device.title.arcs().len()).sum::<usize>());
+        let looks = entries.filter_map(|entry| self.directory.kind(entry.association.sid()));
+        std::hint::black_box(looks.count());
+    }
+
+    /// Sends what is sealed already; like an acknowledgement it is given up where there is no room.
+    fn pass_on(&self, context: &mut Context, Answer { to, apdu }: &Answer) {
+        let Some(Some(way)) = self.ways.get(usize::from(to.transport)) else {
+            return self.numbers.nowhere.add(1);
+        };
+        let (mut batch, frame) = (self.pool.take(), Frame { link: to.link, ..Frame::default() });
+        batch.push(apdu, frame.with_transport(to.transport));
+        match context.offer(self.output, way.edge, batch) {
+            Ok(sent) => self.numbers.sent.add(u64::from(sent.is_some())),
+            Err(_) => self.numbers.edge.add(1),
+        }
     }
 
     /// Writes one acknowledgement's APDU with its plaintext in place.

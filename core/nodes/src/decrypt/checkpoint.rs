@@ -1,12 +1,13 @@
 //! What a shard knows of its associations, kept beside the journal so that a start reads only its end.
 //!
-//! A checkpoint holds no key: windows, counter floors, and the messages of classic devices. Each shard
+//! A checkpoint holds no key: windows, counter floors, and of classic devices the messages and IV floors. Each shard
 //! writes one under its own name, `windows-SHARD-of-SHARDS`. When the number of shards changes, a start
 //! reads those of the old number too, and they go once every shard has written its new one.
 //!
 //! ```text
 //! association   01  sid 4  epoch 2  highest 4  bits 8  floor 4    highest ffffffff: no window yet
 //! message       02  sid 4  key id 1  iv 4  invocation 4
+//! IV floor      03  sid 4  floor 4
 //! ```
 
 use journal::{Checkpoint, CheckpointWriter, JournalError, Position};
@@ -15,6 +16,7 @@ use seal::ids::{Epoch, Sid};
 use seal::window::View;
 
 use super::associations::Associations;
+use super::classic::Classics;
 use super::replay_cache::{Message, ReplayCache};
 use crate::clock::unix_s;
 use crate::journal::Log;
@@ -22,8 +24,10 @@ use crate::record;
 
 const ASSOCIATION: u8 = 1;
 const MESSAGE: u8 = 2;
+const IV_FLOOR: u8 = 3;
 const ASSOCIATION_OCTETS: usize = 23;
 const MESSAGE_OCTETS: usize = 14;
+const IV_FLOOR_OCTETS: usize = 9;
 const NO_WINDOW: u32 = u32::MAX;
 /// A chunk is written when it has so many octets.
 const CHUNK_OCTETS: usize = 64 << 10;
@@ -66,7 +70,7 @@ pub fn write(
     own: ShardOf,
     position: Position,
     associations: &Associations,
-    cache: &ReplayCache,
+    classics: &Classics,
 ) -> Result<(), JournalError> {
     let mut writer = CheckpointWriter::begin(log.files(), log.folder(), &own.name(), position)?;
     let mut chunk = Vec::with_capacity(CHUNK_OCTETS + ASSOCIATION_OCTETS);
@@ -92,12 +96,18 @@ pub fn write(
         chunk.extend_from_slice(&floor.to_be_bytes());
         put(&mut chunk, CHUNK_OCTETS)?;
     }
-    for message in cache.iter() {
+    for message in classics.cache().iter() {
         chunk.push(MESSAGE);
         chunk.extend_from_slice(&message.sid.0.to_be_bytes());
         chunk.push(message.key_id);
         chunk.extend_from_slice(&message.iv.to_be_bytes());
         chunk.extend_from_slice(&message.invocation.to_be_bytes());
+        put(&mut chunk, CHUNK_OCTETS)?;
+    }
+    for (sid, floor) in classics.iv_floors() {
+        chunk.push(IV_FLOOR);
+        chunk.extend_from_slice(&sid.0.to_be_bytes());
+        chunk.extend_from_slice(&floor.to_be_bytes());
         put(&mut chunk, CHUNK_OCTETS)?;
     }
     put(&mut chunk, 0)?;
@@ -133,7 +143,11 @@ fn list(log: &Log) -> Result<Vec<ShardOf>, JournalError> {
 ///
 /// # Errors
 /// [`JournalError`] with the place that cannot be read.
-pub fn read(log: &Log, associations: &mut Associations, cache: &mut ReplayCache) -> Result<(), JournalError> {
+pub fn read(
+    log: &Log,
+    associations: &mut Associations,
+    classics: &mut Classics,
+) -> Result<(), JournalError> {
     let mut newest: Vec<Option<Position>> = vec![None; Sid::PARTITIONS as usize];
     for name in list(log)? {
         let Some(mut checkpoint) = Checkpoint::open(&*log.files(), log.folder(), &name.name())? else {
@@ -146,17 +160,17 @@ pub fn read(log: &Log, associations: &mut Associations, cache: &mut ReplayCache)
             }
         }
         while let Some(chunk) = checkpoint.next()? {
-            take_in(chunk, associations, cache);
+            take_in(chunk, associations, classics);
         }
     }
     // A partition that no checkpoint covers needs the log from its beginning.
     let own = newest.iter().zip(0..).filter(|(_, partition)| associations.owns(*partition));
     let from = own.map(|(position, _)| position.unwrap_or(Position::START)).min();
-    replay(log, from.unwrap_or(Position::START), associations, cache)
+    replay(log, from.unwrap_or(Position::START), associations, classics)
 }
 
 /// Takes in a chunk. It is whole, or reading it has failed: an entry that does not fit ends it.
-fn take_in(mut chunk: &[u8], associations: &mut Associations, cache: &mut ReplayCache) {
+fn take_in(mut chunk: &[u8], associations: &mut Associations, classics: &mut Classics) {
     loop {
         chunk = match chunk.first() {
             Some(&ASSOCIATION) => {
@@ -166,7 +180,14 @@ fn take_in(mut chunk: &[u8], associations: &mut Associations, cache: &mut Replay
             }
             Some(&MESSAGE) => {
                 let Some((entry, rest)) = chunk.split_first_chunk() else { return };
-                remember(entry, associations, cache);
+                remember(entry, associations, classics.cache_mut());
+                rest
+            }
+            Some(&IV_FLOOR) => {
+                let Some((entry, rest)) = chunk.split_first_chunk::<IV_FLOOR_OCTETS>() else { return };
+                let [_, s0, s1, s2, s3, f0, f1, f2, f3] = *entry;
+                let sid = Sid(u32::from_be_bytes([s0, s1, s2, s3]));
+                classics.restore_iv_floor(sid, u32::from_be_bytes([f0, f1, f2, f3]));
                 rest
             }
             _ => return,
@@ -207,7 +228,7 @@ fn replay(
     log: &Log,
     from: Position,
     associations: &mut Associations,
-    cache: &mut ReplayCache,
+    classics: &mut Classics,
 ) -> Result<(), JournalError> {
     let mut reader = log.reader(from);
     while let Some(found) = reader.next()? {
@@ -224,8 +245,8 @@ fn replay(
                         iv: report.iv,
                         invocation: report.seq,
                     };
-                    if !cache.contains(&message) {
-                        cache.insert(message);
+                    if !classics.cache().contains(&message) {
+                        classics.cache_mut().insert(message);
                     }
                 } else if let Some(association) = owned(associations, report.sid) {
                     association.restore(report.epoch, report.seq, unix_s());
@@ -233,8 +254,9 @@ fn replay(
             }
             record::RESERVATION => {
                 let Some(reserved) = record::Reservation::read(found.octets) else { continue };
-                if let Some(association) = owned(associations, reserved.sid) {
-                    association.restore_floor(reserved.epoch, reserved.floor);
+                match owned(associations, reserved.sid) {
+                    Some(association) => association.restore_floor(reserved.epoch, reserved.floor),
+                    None => classics.restore_iv_floor(reserved.sid, reserved.floor),
                 }
             }
             _ => {}
@@ -264,14 +286,16 @@ mod tests {
     #[test]
     fn cut_chunks_are_no_panic() {
         let mut associations = Associations::new(0, 1);
-        let mut cache = ReplayCache::default();
+        let mut classics = Classics::new(Default::default());
         let mut chunk = vec![MESSAGE];
         chunk.extend_from_slice(&[7; MESSAGE_OCTETS - 1]);
         chunk.push(ASSOCIATION);
         chunk.extend_from_slice(&[9; ASSOCIATION_OCTETS - 1]);
+        chunk.push(IV_FLOOR);
+        chunk.extend_from_slice(&[9; IV_FLOOR_OCTETS - 1]);
         for end in 0..=chunk.len() {
-            take_in(&chunk[..end], &mut associations, &mut cache);
+            take_in(&chunk[..end], &mut associations, &mut classics);
         }
-        assert_eq!(cache.iter().count(), 1);
+        assert_eq!(classics.cache().iter().count(), 1);
     }
 }

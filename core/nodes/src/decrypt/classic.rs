@@ -2,15 +2,19 @@
 
 use std::collections::HashMap;
 
-use c1222::{ApTitle, ApTitleBuf, Apdu, EpsemControl, Leniency, ap_title, canonified};
+use c1222::canonified::{self, KeyIv};
+use c1222::{
+    ApTitle, ApTitleBuf, Apdu, DecodeError, Epsem, EpsemControl, Leniency, SecurityMode, ap_title,
+};
 use keystore::{ClassicKeys, Directory, ProfileId};
 use node::event::unix_ns;
 use node::{Batch, Reason};
 use seal::eax_prime::{EaxPrime, Mode};
 use seal::ids::{Dev, Epoch, Sid};
 
+use super::classic_answers::Answers;
 use super::replay_cache::{Message, ReplayCache};
-use crate::record::{self, Origin, Report};
+use crate::record::{self, Origin, Report, Reservation};
 use crate::tally::reasons;
 
 /// The bits of the security mode in a control octet.
@@ -54,6 +58,8 @@ struct Device {
     keys: ClassicKeys,
     /// Half the acceptance window, seconds.
     window: Option<u32>,
+    /// IVs of ours below this may have been used, under any of its keys.
+    iv_floor: u32,
 }
 
 /// Why a message is refused.
@@ -66,11 +72,32 @@ fn refused(reason: Reason, detail: impl Into<String>) -> Refused {
     Refused { reason, detail: detail.into() }
 }
 
+fn unreadable(error: DecodeError) -> Refused {
+    refused(reasons::of_decode(&error), error.to_string())
+}
+
+/// What a message was opened with.
+#[derive(Clone, Copy)]
+struct Opened {
+    key_iv: KeyIv,
+    control: EpsemControl,
+}
+
+/// A message that was taken in; its record is on its way.
+pub(super) struct Taken {
+    pub(super) message: Message,
+    /// Whether its body is an EPSEM.
+    pub(super) sound: bool,
+    /// What to send when its record is durable.
+    pub(super) answer: Option<Box<[u8]>>,
+}
+
 /// The classic devices of one shard.
 pub(super) struct Classics {
     devices: HashMap<Sid, Device>,
     rules: Rules,
     cache: ReplayCache,
+    answers: Answers,
     /// The canonified cleartext and the payload of the message in hand.
     header: Vec<u8>,
     payload: Vec<u8>,
@@ -82,6 +109,7 @@ impl Classics {
             devices: HashMap::new(),
             rules,
             cache: ReplayCache::default(),
+            answers: Answers::default(),
             header: Vec::new(),
             payload: Vec::new(),
         }
@@ -97,7 +125,8 @@ impl Classics {
     ) {
         // A profile that cannot be read leaves the device with the strictest rule.
         let window = self.rules.windows.get(&profile).copied().unwrap_or(Some(0));
-        self.devices.insert(sid, Device { dev, title: ApTitleBuf::from(title), keys, window });
+        let device = Device { dev, title: ApTitleBuf::from(title), keys, window, iv_floor: 0 };
+        self.devices.insert(sid, device);
     }
 
     pub(super) fn cache(&self) -> &ReplayCache {
@@ -108,74 +137,41 @@ impl Classics {
         &mut self.cache
     }
 
+    /// Devices that were answered, with the floors of our IVs.
+    pub(super) fn iv_floors(&self) -> impl Iterator<Item = (Sid, u32)> {
+        let floors = self.devices.iter().map(|(sid, device)| (*sid, device.iv_floor));
+        floors.filter(|(_, floor)| *floor > 0)
+    }
+
+    /// At a start: our IVs below `floor` may have been used.
+    pub(super) fn restore_iv_floor(&mut self, sid: Sid, floor: u32) {
+        if let Some(device) = self.devices.get_mut(&sid) {
+            device.iv_floor = device.iv_floor.max(floor);
+        }
+    }
+
     /// Verifies, opens and takes in a message; its record goes to `out`.
-    pub(super) fn accept(&mut self, sid: u32, octets: &[u8], out: &mut Batch) -> Result<Message, Refused> {
-        let sid = Sid(sid);
-        let unreadable = |error: c1222::DecodeError| refused(reasons::of_decode(&error), error.to_string());
+    pub(super) fn accept(&mut self, sid: Sid, octets: &[u8], out: &mut Batch) -> Result<Taken, Refused> {
         let apdu = Apdu::decode(octets, Leniency::Draft).map_err(unreadable)?;
         let device = self
             .devices
-            .get(&sid)
+            .get_mut(&sid)
             .ok_or_else(|| refused(reasons::UP_UNKNOWN, "no classic device of this association"))?;
-        let calling = apdu.envelope.calling;
-        if !calling.is_some_and(|title| title.same_node(&device.title.as_title())) {
-            return Err(refused(reasons::UP_UNKNOWN, "another title than the device's"));
-        }
-        let Some(places) = canonified::sealed_places(&apdu).map_err(unreadable)? else {
-            return Err(refused(reasons::CLEAR, "in clear from a device that has keys"));
-        };
-        if apdu.envelope.authentication.is_none() {
-            return Err(refused(reasons::NO_SESSION, "no authentication value, and no session is open"));
-        }
-        // Titles and IV are what keeps the header above one block and each message its own.
-        if apdu.envelope.called.is_none() {
-            return Err(refused(reasons::LEGACY, "a secured message without called title"));
-        }
-        self.header.clear();
-        let key_iv =
-            canonified::canonify(&apdu, None, &ap_title::ROOT, &mut self.header).map_err(unreadable)?;
-        let key = device
-            .keys
-            .get(key_iv.key_id)
-            .ok_or_else(|| refused(reasons::UP_AUTH, format!("no key of id {}", key_iv.key_id)))?;
-        self.payload.clear();
-        self.payload.extend_from_slice(octets.get(places.payload.clone()).unwrap_or_default());
-        let mac = octets.get(places.mac.clone()).and_then(|mac| mac.first_chunk());
-        let mac = mac.ok_or_else(|| refused(reasons::FORMAT, "no MAC"))?;
-        let mode = match places.mode {
-            c1222::SecurityMode::Cipher => Mode::Cipher,
-            _ => Mode::Clear,
-        };
-        EaxPrime::new(key)
-            .open(mode, &self.header, &mut self.payload, *mac)
-            .map_err(|refusal| refused(Reason(refusal.code()), refusal.to_string()))?;
-        let control = apdu.epsem().and_then(|epsem| epsem.first()).copied().map(EpsemControl);
-        let control = control.ok_or_else(|| refused(reasons::FORMAT, "no control octet"))?;
-
-        let now = unix_ns();
-        let iv = u32::from_be_bytes(key_iv.iv);
-        if let Some(window) = device.window
-            && !control.has(EpsemControl::RECOVERY_SESSION)
-        {
-            let seconds = now / NS_PER_S;
-            if u64::from(iv).abs_diff(seconds) > u64::from(window) {
-                return Err(refused(reasons::UP_REPLAY, format!("its IV is {iv}, the time is {seconds}")));
-            }
-        }
-        let invocation = apdu.envelope.invocation.value();
-        let message = Message { sid, key_id: key_iv.key_id, iv, invocation };
+        let Opened { key_iv: KeyIv { key_id, iv }, control } =
+            device.open(&apdu, &mut self.header, &mut self.payload)?;
+        let (now, iv, invocation) =
+            (unix_ns(), u32::from_be_bytes(iv), apdu.envelope.invocation.value());
+        device.check_fresh(iv, control, now / NS_PER_S)?;
+        let message = Message { sid, key_id, iv, invocation };
         if self.cache.contains(&message) {
             return Err(refused(reasons::UP_REPLAY, "seen before"));
         }
+        let response = apdu.envelope.is_response();
         let report = Report {
             sid,
             dev: device.dev,
-            epoch: Epoch(u16::from(key_iv.key_id)),
-            origin: if apdu.envelope.is_response() {
-                Origin::ClassicUnmatched
-            } else {
-                Origin::ClassicReport
-            },
+            epoch: Epoch(u16::from(key_id)),
+            origin: if response { Origin::ClassicUnmatched } else { Origin::ClassicReport },
             seq: invocation,
             iv,
             received: now,
@@ -188,6 +184,72 @@ impl Classics {
             data.extend_from_slice(&self.payload);
         });
         self.cache.insert(message);
-        Ok(message)
+        let epsem = Epsem::of_plaintext(clear, &self.payload).ok().filter(|epsem| epsem.check().is_ok());
+        let answer = epsem.filter(|_| !response).and_then(|epsem| {
+            let key = device.keys.get(key_id)?;
+            let iv = u32::try_from(now / NS_PER_S).ok()?.max(device.iv_floor);
+            let answer = self.answers.make(&apdu, control, &epsem, (key, KeyIv { key_id, iv: iv.to_be_bytes() }))?;
+            device.iv_floor = iv.checked_add(1)?;
+            let floor = Reservation { sid, epoch: report.epoch, floor: device.iv_floor };
+            out.push(&floor.octets(), record::descriptor(record::RESERVATION)).then_some(answer)
+        });
+        Ok(Taken { message, sound: epsem.is_some(), answer })
+    }
+}
+
+impl Device {
+    /// Verifies a message and leaves its plaintext in `payload`.
+    fn open(
+        &self,
+        apdu: &Apdu<'_>,
+        header: &mut Vec<u8>,
+        payload: &mut Vec<u8>,
+    ) -> Result<Opened, Refused> {
+        if !apdu.envelope.calling.is_some_and(|title| title.same_node(&self.title.as_title())) {
+            return Err(refused(reasons::UP_UNKNOWN, "another title than the device's"));
+        }
+        let Some(places) = canonified::sealed_places(apdu).map_err(unreadable)? else {
+            return Err(refused(reasons::CLEAR, "in clear from a device that has keys"));
+        };
+        if apdu.envelope.authentication.is_none() {
+            return Err(refused(reasons::NO_SESSION, "no authentication value, and no session is open"));
+        }
+        // Titles and IV are what keeps the header above one block and each message its own.
+        if apdu.envelope.called.is_none() {
+            return Err(refused(reasons::LEGACY, "a secured message without called title"));
+        }
+        header.clear();
+        let key_iv = canonified::canonify(apdu, None, &ap_title::ROOT, header).map_err(unreadable)?;
+        let key = self
+            .keys
+            .get(key_iv.key_id)
+            .ok_or_else(|| refused(reasons::UP_AUTH, format!("no key of id {}", key_iv.key_id)))?;
+        payload.clear();
+        payload.extend_from_slice(apdu.octets().get(places.payload.clone()).unwrap_or_default());
+        let mac = apdu.octets().get(places.mac.clone()).and_then(|mac| mac.first_chunk());
+        let mac = mac.ok_or_else(|| refused(reasons::FORMAT, "no MAC"))?;
+        EaxPrime::new(key)
+            .open(mode_of(places.mode), header, payload, *mac)
+            .map_err(|refusal| refused(Reason(refusal.code()), refusal.to_string()))?;
+        let control = apdu.epsem().and_then(|epsem| epsem.first()).copied().map(EpsemControl);
+        let control = control.ok_or_else(|| refused(reasons::FORMAT, "no control octet"))?;
+        Ok(Opened { key_iv, control })
+    }
+
+    /// Whether an IV is near enough to this Unix second.
+    fn check_fresh(&self, iv: u32, control: EpsemControl, now: u64) -> Result<(), Refused> {
+        let fresh = |window: u32| u64::from(iv).abs_diff(now) <= u64::from(window);
+        if control.has(EpsemControl::RECOVERY_SESSION) || self.window.is_none_or(fresh) {
+            return Ok(());
+        }
+        Err(refused(reasons::UP_REPLAY, format!("its IV is {iv}, the time is {now}")))
+    }
+}
+
+/// The mode of a message that has a MAC.
+pub(super) fn mode_of(mode: SecurityMode) -> Mode {
+    match mode {
+        SecurityMode::Cipher => Mode::Cipher,
+        _ => Mode::Clear,
     }
 }

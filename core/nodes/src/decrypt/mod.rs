@@ -5,6 +5,7 @@ mod acknowledgements;
 mod associations;
 mod checkpoint;
 mod classic;
+mod classic_answers;
 mod refusing;
 mod replay_cache;
 mod reports;
@@ -28,10 +29,11 @@ use crate::journal::Log;
 use crate::key_store;
 use crate::located::Located;
 use crate::refusals::Refusals;
-use acknowledgements::Acknowledgements;
+use crate::tally::reasons;
+use acknowledgements::{Acknowledgements, Answer};
 use associations::{Associations, Heard, Place};
 use checkpoint::ShardOf;
-use classic::{Classics, Rules};
+use classic::{Classics, Rules, Taken};
 use refusing::Refusing;
 use replay_cache::Message;
 use reports::Candidate;
@@ -163,6 +165,8 @@ enum Sent {
     Again { place: Place, epoch: Epoch, to: Heard },
     /// A classic message.
     Classic(Message),
+    /// No record: the answer to the classic message before.
+    Answer(Box<Answer>),
 }
 
 struct Shard {
@@ -245,7 +249,7 @@ impl Shard {
                 Err(keys) => classics.add(stored.sid, stored.dev, stored.title, stored.profile, keys),
             })
             .map_err(|error| NodeError::caused("load associations", error))?;
-        checkpoint::read(log, &mut associations, classics.cache_mut())
+        checkpoint::read(log, &mut associations, &mut classics)
             .map_err(|error| NodeError::caused("rebuild windows from the journal", error))?;
         self.numbers.associations.set(i64::try_from(associations.len()).unwrap_or(i64::MAX));
         self.associations = associations;
@@ -300,8 +304,10 @@ impl Shard {
             (Sent::Again { place, epoch, to }, Settled::Committed) => {
                 acknowledgements.again(place, epoch, to);
             }
+            (Sent::Answer(answer), Settled::Committed) => acknowledgements.answers.push(*answer),
             (Sent::Classic(message), Settled::Failed) => cache.remove(&message),
-            (Sent::Again { .. }, Settled::Failed) | (Sent::Classic(_), Settled::Committed) => {}
+            (Sent::Again { .. } | Sent::Answer(_), Settled::Failed) => {}
+            (Sent::Classic(_), Settled::Committed) => {}
         });
         if known { Ok(()) } else { Err(NodeError::Rebuild("the journal was started anew".into())) }
     }
@@ -344,11 +350,20 @@ impl Shard {
         for frame in &batch.frames {
             let Located::Classic { sid } = Located::get(frame) else { continue };
             let apdu = batch.octets(frame).unwrap_or_default();
+            let (sid, heard) = (Sid(sid), Heard::on(frame));
             match self.classics.accept(sid, apdu, out) {
-                Ok(message) => self.sent.push(Sent::Classic(message)),
+                Ok(Taken { message, sound, answer }) => {
+                    self.sent.push(Sent::Classic(message));
+                    self.sent.extend(answer.map(|apdu| Sent::Answer(Box::new(Answer { to: heard, apdu }))));
+                    if !sound {
+                        let source = Source::Association(sid.0);
+                        context.events.report(reasons::UP_BODY, Severity::Alarm, source, || {
+                            "a classic message opened, but its body does not parse; it is kept".to_owned()
+                        });
+                    }
+                }
                 Err(refused) => {
-                    let heard = Heard::on(frame);
-                    self.refusing.refuse(context, heard, Sid(sid), refused.reason, || refused.detail);
+                    self.refusing.refuse(context, heard, sid, refused.reason, || refused.detail);
                 }
             }
         }
@@ -357,7 +372,7 @@ impl Shard {
     /// Writes a checkpoint; everything of this shard before `position` must be settled here. Where it cannot
     /// be written, the one before still holds, and more of the journal is kept.
     fn checkpoint(&mut self, context: &mut Context, log: &Log, position: Position) {
-        match checkpoint::write(log, self.own, position, &self.associations, self.classics.cache()) {
+        match checkpoint::write(log, self.own, position, &self.associations, &self.classics) {
             Ok(()) => self.checkpointed = Some(position),
             Err(error) => {
                 self.checkpoint_at = Instant::now() + PAUSE;

@@ -117,7 +117,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let here = Folder { files: &OsFiles, path: folder.path() };
         let range = Range { from: Position(5), to: Position(900) };
-        let sheet = Sheet { rows: b"r\n".to_vec(), gaps: b"g\n".to_vec(), readings: 1 };
+        let sheet = Sheet { rows: b"r\n".to_vec(), gaps: b"g\n".to_vec(), readings: 1, repeated: 0 };
         here.write(range, &sheet, 1).unwrap();
         let manifest = folder.path().join(range.name("manifest", "json"));
         let text: Manifest = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();

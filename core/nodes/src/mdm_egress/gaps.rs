@@ -1,6 +1,8 @@
-//! Intervals that are missing between those that came: the gap report.
+//! Intervals that are missing between those that came, and those that came before: the gap report, and one
+//! export for each interval.
 //!
-//! A gap is seen when a later interval of the same device and reading type arrives; what is then filled in
+//! A device that had to seal a report anew (security layer §3) sends its intervals under another counter: by
+//! period end they are known again. A gap is seen when a later interval of the same device and reading type arrives; what is then filled in
 //! comes as ordinary rows. The state is a pure function of the journal up to a position, so that a file
 //! written again is the same, octet for octet.
 
@@ -13,8 +15,8 @@ use seal::ids::Dev;
 use super::utc;
 use crate::journal::Log;
 
-/// Octets of one entry: dev 8, stream 4, end 8.
-const ENTRY: usize = 20;
+/// Octets of one entry: dev 8, stream 4, newest end 8, seen 16.
+const ENTRY: usize = 36;
 const CHUNK_OCTETS: usize = 64 << 10;
 
 /// A stream of intervals: one device, one reading type.
@@ -24,37 +26,60 @@ struct Stream {
     reading_type: u32,
 }
 
-/// The end of the newest interval of each stream.
+/// What came of one stream.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// The end of the newest interval; for registers the newest moment.
+    newest: u64,
+    /// Bit n: the interval that ended n intervals before came.
+    bits: u128,
+}
+
+/// What came of each stream.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
-    newest: HashMap<Stream, u64>,
+    streams: HashMap<Stream, Seen>,
 }
 
 impl Gaps {
-    /// Takes in a reading; a gap before it becomes a row in `out`.
-    pub(super) fn take(&mut self, dev: Dev, reading: &Reading<'_>, out: &mut Vec<u8>) {
+    /// Takes in a reading; a gap before it becomes a row in `out`. Answers whether it is the first of its
+    /// period: of the last 128 intervals, and for a register of the newest moment, that is known.
+    pub(super) fn take(&mut self, dev: Dev, reading: &Reading<'_>, out: &mut Vec<u8>) -> bool {
         let interval = u64::from(reading.interval_s);
-        if interval == 0 {
-            return;
-        }
+        let end = reading.end_time;
         let stream = Stream { dev, reading_type: crc32c::crc32c(reading.reading_type.as_bytes()) };
-        let newest = self.newest.entry(stream).or_insert(reading.end_time);
-        let before = *newest;
-        *newest = before.max(reading.end_time);
-        let start = reading.end_time.saturating_sub(interval);
-        if start > before {
-            row(out, dev, reading, before, start, (start - before) / interval);
+        let seen = self.streams.entry(stream).or_insert(Seen { newest: end, bits: 0 });
+        let before = seen.newest;
+        // Whole intervals between the two, where they lie on one grid.
+        let apart = end.abs_diff(before);
+        let steps = match apart.checked_rem(interval) {
+            Some(0) => u32::try_from(apart / interval).unwrap_or(u32::MAX),
+            None if apart == 0 => 0,
+            _ => u32::MAX,
+        };
+        if end > before {
+            *seen = Seen { newest: end, bits: seen.bits.checked_shl(steps).unwrap_or(0) | 1 };
+            let start = end.saturating_sub(interval);
+            if interval > 0 && start > before {
+                row(out, dev, reading, before, start, (start - before) / interval);
+            }
+            return true;
         }
+        let bit = 1_u128.checked_shl(steps).unwrap_or(0);
+        let fresh = seen.bits & bit == 0;
+        seen.bits |= bit;
+        fresh
     }
 
     /// Stores the state of everything before `position`.
     pub(super) fn store(&self, log: &Log, name: &str, position: Position) -> Result<(), JournalError> {
         let mut writer = CheckpointWriter::begin(log.files(), log.folder(), name, position)?;
         let mut chunk = Vec::with_capacity(CHUNK_OCTETS + ENTRY);
-        for (stream, end) in &self.newest {
+        for (stream, seen) in &self.streams {
             chunk.extend_from_slice(&stream.dev.0);
             chunk.extend_from_slice(&stream.reading_type.to_be_bytes());
-            chunk.extend_from_slice(&end.to_be_bytes());
+            chunk.extend_from_slice(&seen.newest.to_be_bytes());
+            chunk.extend_from_slice(&seen.bits.to_be_bytes());
             if chunk.len() >= CHUNK_OCTETS {
                 writer.put(&chunk)?;
                 chunk.clear();
@@ -75,10 +100,18 @@ impl Gaps {
         let position = checkpoint.position();
         while let Some(chunk) = checkpoint.next()? {
             for entry in chunk.as_chunks::<ENTRY>().0 {
-                let [d0, d1, d2, d3, d4, d5, d6, d7, t0, t1, t2, t3, end @ ..] = *entry;
-                let dev = Dev([d0, d1, d2, d3, d4, d5, d6, d7]);
-                let reading_type = u32::from_be_bytes([t0, t1, t2, t3]);
-                gaps.newest.insert(Stream { dev, reading_type }, u64::from_be_bytes(end));
+                let (Some((dev, rest)), Some((_, bits))) =
+                    (entry.split_first_chunk(), entry.split_last_chunk())
+                else {
+                    continue;
+                };
+                let (Some((reading_type, rest)), dev) = (rest.split_first_chunk(), Dev(*dev)) else {
+                    continue;
+                };
+                let Some((newest, _)) = rest.split_first_chunk() else { continue };
+                let reading_type = u32::from_be_bytes(*reading_type);
+                let seen = Seen { newest: u64::from_be_bytes(*newest), bits: u128::from_be_bytes(*bits) };
+                gaps.streams.insert(Stream { dev, reading_type }, seen);
             }
         }
         Ok(Some((gaps, position)))
@@ -123,7 +156,7 @@ mod tests {
         let mut gaps = Gaps::default();
         let mut out = Vec::new();
         for end in [900, 1800, 4500, 2700, 5400] {
-            gaps.take(Dev([1; 8]), &reading(end), &mut out);
+            assert!(gaps.take(Dev([1; 8]), &reading(end), &mut out));
         }
         let text = String::from_utf8(out).unwrap();
         assert_eq!(
@@ -137,9 +170,29 @@ mod tests {
     fn devices_and_registers_do_not_mix() {
         let mut gaps = Gaps::default();
         let mut out = Vec::new();
-        gaps.take(Dev([1; 8]), &reading(900), &mut out);
-        gaps.take(Dev([2; 8]), &reading(9000), &mut out);
-        gaps.take(Dev([1; 8]), &Reading { interval_s: 0, ..reading(9000) }, &mut out);
+        let register = |end| Reading {
+            interval_s: 0,
+            reading_type: "0.0.0.1.1.1.12.0.0.0.0.0.0.0.0.3.72.0",
+            ..reading(end)
+        };
+        assert!(gaps.take(Dev([1; 8]), &reading(900), &mut out));
+        assert!(gaps.take(Dev([2; 8]), &reading(9000), &mut out));
+        assert!(gaps.take(Dev([1; 8]), &register(9000), &mut out));
+        assert!(!gaps.take(Dev([1; 8]), &register(9000), &mut out));
+        assert!(gaps.take(Dev([1; 8]), &register(9001), &mut out));
         assert!(out.is_empty());
+    }
+
+    #[test]
+    fn an_interval_is_fresh_once() {
+        let mut gaps = Gaps::default();
+        let mut out = Vec::new();
+        let mut take = |end| gaps.take(Dev([1; 8]), &reading(end), &mut out);
+        assert!([900, 1800, 2700].into_iter().all(&mut take));
+        assert!(![900, 1800, 2700].into_iter().any(&mut take));
+        assert!(take(2700 + 100 * 900) && !take(1800), "still within 128 intervals");
+        assert!(take(3600) && !take(3600), "late, but the first");
+        assert!(take(2700 + 300 * 900) && take(1800), "too long ago to be known");
+        assert!(take(5_000_000) && take(5_000_000 - 7), "another grid");
     }
 }

@@ -88,6 +88,11 @@ impl NodeKind for MdmEgressKind {
             journal: env.writers().into_iter().next().unwrap_or_default().to_owned(),
             faults: HashMap::new(),
             readings: env.counter("metergraph_readings_exported_total", "Rows in finished files.", &[]),
+            repeated: env.counter(
+                "metergraph_readings_repeated_total",
+                "Readings left out of files: their period was exported before.",
+                &[],
+            ),
             exports: env.counter("metergraph_files_exported_total", "Finished files.", &[]),
             behind: env.gauge(
                 "metergraph_export_behind_bytes",
@@ -118,6 +123,7 @@ struct MdmEgress {
     profiles: Profiles,
     faults: HashMap<Reason, Counter>,
     readings: Counter,
+    repeated: Counter,
     exports: Counter,
     behind: Gauge,
 }
@@ -281,6 +287,7 @@ impl MdmEgress {
         insist(context, || self.write(log, range, export))?;
         self.exports.add(u64::from(!export.sheet.is_empty()));
         self.readings.add(export.sheet.readings);
+        self.repeated.add(export.sheet.repeated);
         export.sheet.clear();
         export.meters.clear();
         (export.from, export.to, export.begun) = (range.to, None, None);

@@ -39,6 +39,8 @@ pub(super) struct Sheet {
     pub gaps: Vec<u8>,
     /// How many rows.
     pub readings: u64,
+    /// Readings left out: their period came before, in another report.
+    pub repeated: u64,
 }
 
 impl Sheet {
@@ -51,7 +53,7 @@ impl Sheet {
     pub(super) fn clear(&mut self) {
         self.rows.clear();
         self.gaps.clear();
-        self.readings = 0;
+        (self.readings, self.repeated) = (0, 0);
     }
 }
 
@@ -113,9 +115,12 @@ pub(super) fn push(
             }
         };
         let result = profile.readings(table, octets, &mut stamp, |reading| {
-            row(&mut sheet.rows, &reading, &tail);
-            gaps.take(report.dev, &reading, &mut sheet.gaps);
-            sheet.readings += 1;
+            if gaps.take(report.dev, &reading, &mut sheet.gaps) {
+                row(&mut sheet.rows, &reading, &tail);
+                sheet.readings += 1;
+            } else {
+                sheet.repeated += 1;
+            }
         });
         if let Err(error) = result {
             fault((Reason(error.name()), error.to_string()));

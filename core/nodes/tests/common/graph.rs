@@ -31,6 +31,8 @@ pub struct Wishes {
     pub shards: usize,
     /// With an export.
     pub mdm: bool,
+    /// Without it the test takes the records.
+    pub journal: bool,
     /// Node, key, value.
     pub settings: Vec<(&'static str, &'static str, Value)>,
     /// Batches of each edge.
@@ -39,7 +41,7 @@ pub struct Wishes {
 
 impl Default for Wishes {
     fn default() -> Self {
-        Self { shards: 1, mdm: false, settings: Vec::new(), batches_max: 64 }
+        Self { shards: 1, mdm: false, journal: true, settings: Vec::new(), batches_max: 64 }
     }
 }
 
@@ -60,6 +62,8 @@ pub struct Graph {
     pub services: Services,
     pub received: Arc<Edge>,
     transmit: Arc<Edge>,
+    /// From the first shard to the journal.
+    pub records: Arc<Edge>,
     events: Vec<Arc<EventEdge>>,
     instances: Vec<Instance>,
     /// Restarts are over: the next end is the last one.
@@ -146,13 +150,18 @@ impl Graph {
             services,
             received: find("transport:wan", "ingress"),
             transmit: find("downlink", "transport:wan"),
+            records: find("decrypt", "journal"),
             events: Vec::new(),
             instances: Vec::new(),
             ending: Arc::default(),
         };
         // The journal is built before those that look for it run.
         let mut nodes = vec!["journal", "mdm", "downlink", "decrypt", "balancer", "ingress"];
-        nodes.retain(|node| wishes.mdm || *node != "mdm");
+        nodes.retain(|node| (wishes.mdm || *node != "mdm") && (wishes.journal || *node != "journal"));
+        if !wishes.journal {
+            let log = Log::new(Arc::clone(&site.files), site.state().join("journal"));
+            graph.services.provide("journal", Arc::new(log));
+        }
         for node in nodes {
             for number in 0..count(node) {
                 let kind = kind(node);

@@ -148,7 +148,8 @@ mod tests {
         for at in (0..82).filter(|at| *at != 9) {
             let mut octets = head_end.octets();
             octets[at] ^= 1;
-            let expected = if matches!(at, 15..47 | 50..) { CredentialError::Point } else { CredentialError::Form };
+            let expected =
+                if matches!(at, 15..47 | 50..) { CredentialError::Point } else { CredentialError::Form };
             assert_eq!(HeadEndCredential::read(&octets), Err(expected), "{at}");
         }
     }

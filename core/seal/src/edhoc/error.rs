@@ -71,9 +71,12 @@ mod tests {
         assert_eq!(ErrorMessage::WrongSuite.octets(), [0x02, 0x02]);
         assert_eq!(ErrorMessage::Wait(30).octets(), b"\x01\x67wait 30");
         assert_eq!(ErrorMessage::Wait(u16::MAX).octets(), b"\x01\x68wait 600");
-        for message in
-            [ErrorMessage::Unspecified, ErrorMessage::WrongSuite, ErrorMessage::Wait(0), ErrorMessage::Wait(600)]
-        {
+        for message in [
+            ErrorMessage::Unspecified,
+            ErrorMessage::WrongSuite,
+            ErrorMessage::Wait(0),
+            ErrorMessage::Wait(600),
+        ] {
             assert_eq!(ErrorMessage::read(&message.octets()), Ok(message));
         }
     }

@@ -81,8 +81,7 @@ impl AwaitMessage3 {
         let device = Credential { kid: dev, key: known.unwrap_or(self.g_x) };
         let prk_4e3m = self.prk_3e2m.with_initiator(&self.th_3, &self.y.shared(&device.key));
         let ccs = device.octets();
-        let context_3 =
-            MacContext { c_r: &[], id: &device.id(), th: &self.th_3, credential: &ccs, ead: &[] };
+        let context_3 = MacContext { c_r: &[], id: &device.id(), th: &self.th_3, credential: &ccs, ead: &[] };
         let verified = transcript::verify(&prk_4e3m.mac_3(&context_3), mac_3);
         known.and(verified)?;
 

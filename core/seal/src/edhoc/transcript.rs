@@ -56,7 +56,7 @@ pub(super) struct MacContext<'a> {
 }
 
 /// PRK_2e, PRK_3e2m or PRK_4e3m, wiped on drop.
-pub(super) struct Chain(Zeroizing<[u8; 32]>);
+pub(super) struct Chain(pub(super) Zeroizing<[u8; 32]>);
 
 impl Chain {
     /// PRK_2e.
@@ -148,7 +148,7 @@ impl Chain {
         (Ccm::new(key.expose().into()), *self.derive(label + 1, th))
     }
 
-    fn derive<const N: usize>(&self, label: u8, th: &Hash) -> Zeroizing<[u8; N]> {
+    pub(super) fn derive<const N: usize>(&self, label: u8, th: &Hash) -> Zeroizing<[u8; N]> {
         let mut octets = Zeroizing::new([0; N]);
         self.expand(label, &[th], octets.as_mut_slice());
         octets
@@ -170,6 +170,6 @@ pub(super) fn verify(computed: &Mac, received: &Mac) -> Result<(), Refusal> {
 }
 
 /// `["Encrypt0", h'', TH]`.
-fn enc_structure(th: &Hash) -> Vec<u8> {
+pub(super) fn enc_structure(th: &Hash) -> Vec<u8> {
     [&b"\x83\x68Encrypt0\x40"[..], &HASH, th].concat()
 }
