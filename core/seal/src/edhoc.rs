@@ -71,6 +71,11 @@ impl Registered {
     }
 }
 
+/// C_R as messages and MACs have it: the `sid`.
+fn c_r(sid: Sid) -> [u8; 5] {
+    join(&[&[0x44], &sid.0.to_be_bytes()])
+}
+
 /// The parts one after the other; together they have `N` octets.
 fn join<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
     let mut octets = [0; N];

@@ -31,8 +31,22 @@ struct Stream {
 struct Seen {
     /// The end of the newest interval; for registers the newest moment.
     newest: u64,
-    /// Bit n: the interval that ended n intervals before came.
+    /// Bit n: the interval that ended n intervals before came. For registers the last four moments, 32 bits
+    /// of each.
     bits: u128,
+}
+
+impl Seen {
+    /// Whether a register's moment is not among the last four.
+    fn take_moment(&mut self, moment: u64) -> bool {
+        let short = u128::from(moment & u64::from(u32::MAX));
+        let known = (0..4).any(|place| (self.bits >> (32 * place)) & u128::from(u32::MAX) == short);
+        if known && self.bits != 0 {
+            return false;
+        }
+        *self = Self { newest: self.newest.max(moment), bits: (self.bits << 32) | short };
+        true
+    }
 }
 
 /// What came of each stream.
@@ -43,24 +57,27 @@ pub(super) struct Gaps {
 
 impl Gaps {
     /// Takes in a reading; a gap before it becomes a row in `out`. Answers whether it is the first of its
-    /// period: of the last 128 intervals, and for a register of the newest moment, that is known.
+    /// period, as far as that is remembered: 128 intervals, four moments of a register.
     pub(super) fn take(&mut self, dev: Dev, reading: &Reading<'_>, out: &mut Vec<u8>) -> bool {
         let interval = u64::from(reading.interval_s);
         let end = reading.end_time;
         let stream = Stream { dev, reading_type: crc32c::crc32c(reading.reading_type.as_bytes()) };
         let seen = self.streams.entry(stream).or_insert(Seen { newest: end, bits: 0 });
+        if interval == 0 {
+            return seen.take_moment(end);
+        }
         let before = seen.newest;
         // Whole intervals between the two, where they lie on one grid.
         let apart = end.abs_diff(before);
-        let steps = match apart.checked_rem(interval) {
-            Some(0) => u32::try_from(apart / interval).unwrap_or(u32::MAX),
-            None if apart == 0 => 0,
-            _ => u32::MAX,
+        let steps = if apart % interval == 0 {
+            u32::try_from(apart / interval).unwrap_or(u32::MAX)
+        } else {
+            u32::MAX
         };
         if end > before {
             *seen = Seen { newest: end, bits: seen.bits.checked_shl(steps).unwrap_or(0) | 1 };
             let start = end.saturating_sub(interval);
-            if interval > 0 && start > before {
+            if start > before {
                 row(out, dev, reading, before, start, (start - before) / interval);
             }
             return true;
@@ -179,7 +196,14 @@ mod tests {
         assert!(gaps.take(Dev([2; 8]), &reading(9000), &mut out));
         assert!(gaps.take(Dev([1; 8]), &register(9000), &mut out));
         assert!(!gaps.take(Dev([1; 8]), &register(9000), &mut out));
-        assert!(gaps.take(Dev([1; 8]), &register(9001), &mut out));
+        assert!([9001, 8999, 9003].into_iter().all(|end| gaps.take(Dev([1; 8]), &register(end), &mut out)));
+        assert!(![9000, 9001, 8999, 9003].into_iter().any(|end| gaps.take(
+            Dev([1; 8]),
+            &register(end),
+            &mut out
+        )));
+        assert!(gaps.take(Dev([1; 8]), &register(9004), &mut out));
+        assert!(gaps.take(Dev([1; 8]), &register(9000), &mut out), "four are remembered");
         assert!(out.is_empty());
     }
 

@@ -89,6 +89,8 @@ pub(super) fn push(
     let tail = Tail::new(report, source);
     let mut stamp = Stamp::received(report.received / NS_PER_S);
     let mut joined = Vec::new();
+    let (mut fresh_intervals, mut repeated_intervals) = (0_u64, 0_u64);
+    let (rows_before, readings_before) = (sheet.rows.len(), sheet.readings);
     for service in epsem.services() {
         let request = match service.and_then(Request::decode) {
             Ok(request) => request,
@@ -115,7 +117,11 @@ pub(super) fn push(
             }
         };
         let result = profile.readings(table, octets, &mut stamp, |reading| {
-            if gaps.take(report.dev, &reading, &mut sheet.gaps) {
+            let fresh = gaps.take(report.dev, &reading, &mut sheet.gaps);
+            if reading.interval_s > 0 {
+                *(if fresh { &mut fresh_intervals } else { &mut repeated_intervals }) += 1;
+            }
+            if fresh {
                 row(&mut sheet.rows, &reading, &tail);
                 sheet.readings += 1;
             } else {
@@ -125,6 +131,12 @@ pub(super) fn push(
         if let Err(error) = result {
             fault((Reason(error.name()), error.to_string()));
         }
+    }
+    // All its periods came before: it is a report sealed anew, and its registers came before too.
+    if repeated_intervals > 0 && fresh_intervals == 0 {
+        sheet.rows.truncate(rows_before);
+        sheet.repeated += sheet.readings - readings_before;
+        sheet.readings = readings_before;
     }
 }
 

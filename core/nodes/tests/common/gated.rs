@@ -7,7 +7,8 @@ use journal::files::{FileError, FileHandle, Files, Lock, Open};
 
 #[derive(Debug, Default)]
 struct State {
-    closed: bool,
+    /// Syncs of files with this in their path wait.
+    held: Option<&'static str>,
     /// The next sync of a file with this in its name panics.
     panic_at: Option<&'static str>,
 }
@@ -17,22 +18,32 @@ struct State {
 pub struct Gate(Arc<(Mutex<State>, Condvar)>);
 
 impl Gate {
+    /// Holds all syncs up.
     pub fn close(&self) {
-        self.0.0.lock().unwrap().closed = true;
+        self.hold("");
+    }
+
+    /// Holds up the syncs of files with this in their path.
+    pub fn hold(&self, name: &'static str) {
+        self.0.0.lock().unwrap().held = Some(name);
     }
 
     pub fn open(&self) {
-        self.0.0.lock().unwrap().closed = false;
+        self.0.0.lock().unwrap().held = None;
         self.0.1.notify_all();
     }
+
+    /// The next sync of a file with this in its path panics.
 
     pub fn panic_at(&self, name: &'static str) {
         self.0.0.lock().unwrap().panic_at = Some(name);
     }
 
     fn pass(&self, path: &Path) {
-        let mut state = self.0.1.wait_while(self.0.0.lock().unwrap(), |state| state.closed).unwrap();
-        let hit = state.panic_at.is_some_and(|name| path.to_str().unwrap().contains(name));
+        let fits = |name: &str| path.to_str().unwrap().contains(name);
+        let held = |state: &mut State| state.held.is_some_and(fits);
+        let mut state = self.0.1.wait_while(self.0.0.lock().unwrap(), held).unwrap();
+        let hit = state.panic_at.is_some_and(fits);
         if hit {
             state.panic_at = None;
             drop(state);

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub mod device;
+pub mod fleet;
 pub mod gated;
 pub mod graph;
 pub mod site;

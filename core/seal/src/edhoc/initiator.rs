@@ -4,7 +4,7 @@ use super::agreement::{Ephemeral, PrivateKey, PublicKey};
 use super::credential::{Credential, DeviceCredential, HeadEndKid};
 use super::message_1;
 use super::transcript::{self, Chain, Hash, MAC_LEN, MacContext};
-use super::{MESSAGE_1_LEN, MESSAGE_2_LEN, MESSAGE_3_LEN, MESSAGE_4_LEN, Refusal, Registered, join};
+use super::{MESSAGE_1_LEN, MESSAGE_2_LEN, MESSAGE_3_LEN, MESSAGE_4_LEN, Refusal, Registered, c_r, join};
 use crate::ids::{Dev, Sid};
 
 /// Begins a run: message_1 and the state that waits for its answer. An ephemeral key serves one run.
@@ -42,19 +42,17 @@ impl AwaitMessage2 {
         let prk_2e = Chain::begin(&th_2, &self.x.shared(&responder_share));
         let mut plaintext_2: [u8; 15] = join(&[ciphertext_2]);
         prk_2e.mask_2(&th_2, &mut plaintext_2);
-        let [c_r @ .., kid, 0x48, m0, m1, m2, m3, m4, m5, m6, m7] = &plaintext_2 else {
-            return Err(Refusal::Format);
-        };
-        let mac_2 = [*m0, *m1, *m2, *m3, *m4, *m5, *m6, *m7];
-        let [0x44, sid @ ..] = c_r else { return Err(Refusal::Format) };
-        let sid = Sid(u32::from_be_bytes(*sid));
-        let kid = HeadEndKid::new(*kid).filter(|_| sid.is_valid()).ok_or(Refusal::Format)?;
+        let (named, mac_2) = plaintext_2.split_last_chunk().ok_or(Refusal::Format)?;
+        let [0x44, a, b, c, d, kid, 0x48] = *named else { return Err(Refusal::Format) };
+        let sid = Sid(u32::from_be_bytes([a, b, c, d]));
+        let kid = HeadEndKid::new(kid).filter(|_| sid.is_valid()).ok_or(Refusal::Format)?;
         let head_end = Credential { kid, key: head_end(kid).ok_or(Refusal::Unknown)? };
 
         let prk_3e2m = prk_2e.with_responder(&th_2, &self.x.shared(&head_end.key));
         let ccs = head_end.octets();
-        let context_2 = MacContext { c_r, id: &head_end.id(), th: &th_2, credential: &ccs, ead: &[] };
-        transcript::verify(&prk_3e2m.mac_2(&context_2), &mac_2)?;
+        let context_2 =
+            MacContext { c_r: &c_r(sid), id: &head_end.id(), th: &th_2, credential: &ccs, ead: &[] };
+        transcript::verify(&prk_3e2m.mac_2(&context_2), mac_2)?;
 
         let th_3 = transcript::th_next(&th_2, &plaintext_2, &ccs);
         let prk_4e3m = prk_3e2m.with_initiator(&th_3, &key.shared(&responder_share));

@@ -1,10 +1,10 @@
 //! The head-end's role.
 
 use super::agreement::{Agreement, Ephemeral, PrivateKey, PublicKey};
-use super::credential::{Credential, HeadEndCredential};
+use super::credential::{Credential, HeadEndCredential, Kid};
 use super::message_1::Message1;
-use super::transcript::{self, Chain, Hash, MAC_LEN, MacContext};
-use super::{MESSAGE_2_LEN, MESSAGE_3_LEN, MESSAGE_4_LEN, Refusal, Registered, join};
+use super::transcript::{self, Chain, Hash, MacContext};
+use super::{MESSAGE_2_LEN, MESSAGE_3_LEN, MESSAGE_4_LEN, Refusal, Registered, c_r, join};
 use crate::ids::{Dev, Sid};
 
 impl Message1 {
@@ -27,7 +27,7 @@ impl Message1 {
         let prk_2e = Chain::begin(&th_2, &y.shared(&self.g_x));
         let prk_3e2m = prk_2e.with_responder(&th_2, &g_rx);
 
-        let c_r: [u8; 5] = join(&[&[0x44], &sid.0.to_be_bytes()]);
+        let c_r = c_r(sid);
         let ccs = credential.octets();
         let context_2 = MacContext { c_r: &c_r, id: &credential.id(), th: &th_2, credential: &ccs, ead: &[] };
         let mac_2 = prk_3e2m.mac_2(&context_2);
@@ -70,12 +70,10 @@ impl AwaitMessage3 {
         let (ciphertext_3, tag) = ciphertext_3.split_last_chunk().ok_or(Refusal::Format)?;
         let mut text: [u8; 18] = join(&[ciphertext_3]);
         self.prk_3e2m.open_3(&self.th_3, &mut text, tag)?;
-        let [0x48, named @ ..] = &text else { return Err(Refusal::Format) };
-        let (dev, mac_3) = named.split_first_chunk().ok_or(Refusal::Format)?;
-        let [0x48, mac_3 @ ..] = mac_3 else { return Err(Refusal::Format) };
-        let mac_3 = <&[u8; MAC_LEN]>::try_from(mac_3).map_err(|_| Refusal::Format)?;
+        let (named, mac_3) = text.split_last_chunk().ok_or(Refusal::Format)?;
+        let [0x48, dev @ .., 0x48] = named else { return Err(Refusal::Format) };
+        let dev = Dev::from_octets(dev).ok_or(Refusal::Format)?;
 
-        let dev = Dev(*dev);
         let known = device(dev);
         // Where there is no key, the steps are taken with another point, so that the time tells nothing.
         let device = Credential { kid: dev, key: known.unwrap_or(self.g_x) };

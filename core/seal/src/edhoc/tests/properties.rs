@@ -159,6 +159,19 @@ fn a_run_answers_repeats_only_once_the_association_is_durable() {
 }
 
 #[test]
+fn the_point_that_stands_in_for_an_unknown_key_opens_nothing() {
+    for octet in 1..9 {
+        // A device whose static key is its ephemeral one.
+        let parties = Parties::new([[octet; 32], [2; 32], [octet; 32], [4; 32]]);
+        let (_, responder, _, messages) = parties.run();
+        for refusal in [Refusal::Unknown, Refusal::Revoked] {
+            assert_eq!(responder.message_3(&messages.message_3, |_| Err(refusal)).err(), Some(refusal));
+        }
+        assert!(responder.message_3(&messages.message_3, |dev| parties.known(dev)).is_ok());
+    }
+}
+
+#[test]
 fn a_token_that_does_not_answer_ends_nothing() {
     struct Unplugged;
     impl Agreement for Unplugged {
