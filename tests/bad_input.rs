@@ -8,8 +8,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use c1222::{Apdu, Envelope, EpsemControl, EpsemWriter, InvocationId, Leniency, Qualifier, Request};
 use c1222::epsem::ResponseControl;
+use c1222::{Apdu, Envelope, EpsemControl, EpsemWriter, InvocationId, Leniency, Qualifier, Request};
 use c1222::{SecurityMode, TableData, TableId, carriage};
 use keystore::shipment::{RowKeys, Shipment};
 use seal::frame::{Bound, FrameType};
@@ -98,7 +98,8 @@ fn elster() -> Option<(Vec<u8>, String)> {
 fn vector_a_real_meters_response_is_an_unmatched_record_and_any_bit_flipped_is_refused() {
     let Some((octets, row)) = elster() else { return };
     let lab = Lab::new(1, &row);
-    let text = lab.graph_text("").replace("idle_timeout_s = 900", "idle_timeout_s = 900, frame_timeout_s = 1");
+    let text =
+        lab.graph_text("").replace("idle_timeout_s = 900", "idle_timeout_s = 900, frame_timeout_s = 1");
     std::fs::write(lab.graph(), text).unwrap();
     let head_end = lab.head_end();
 
@@ -147,7 +148,8 @@ fn vector_a_real_meters_response_is_an_unmatched_record_and_any_bit_flipped_is_r
     link.write_all(&octets).unwrap();
     wait_for(&lab, REFUSED, Some(("reason", "SEC-UP-REPLAY")), 1);
     lab.stop(head_end);
-    let output = support::metergraph(&["journal".into(), "--state".into(), lab.state().display().to_string()]);
+    let output =
+        support::metergraph(&["journal".into(), "--state".into(), lab.state().display().to_string()]);
     let records: Vec<serde_json::Value> = String::from_utf8(output.stdout)
         .unwrap()
         .lines()
@@ -162,7 +164,8 @@ fn vector_a_real_meters_response_is_an_unmatched_record_and_any_bit_flipped_is_r
 #[test]
 fn every_kind_of_bad_frame_is_refused_by_name_and_the_fleet_beside_it_is_undisturbed() {
     let lab = Lab::new(50, "");
-    let text = lab.graph_text("").replace("idle_timeout_s = 900", "idle_timeout_s = 900, frame_timeout_s = 2");
+    let text =
+        lab.graph_text("").replace("idle_timeout_s = 900", "idle_timeout_s = 900, frame_timeout_s = 2");
     std::fs::write(lab.graph(), text).unwrap();
     let head_end = lab.head_end();
     // The last device is ours, the others are the fleet's.
@@ -202,10 +205,8 @@ fn every_kind_of_bad_frame_is_refused_by_name_and_the_fleet_beside_it_is_undistu
     let mut clear = Vec::new();
     let control = EpsemControl::new(SecurityMode::Clear, ResponseControl::Always);
     EpsemWriter::new(&mut clear, control, None).request(&Request::Identification);
-    let envelope = Envelope {
-        calling: Some(meter.row.title.as_title()),
-        ..Envelope::new(InvocationId::new(9))
-    };
+    let envelope =
+        Envelope { calling: Some(meter.row.title.as_title()), ..Envelope::new(InvocationId::new(9)) };
     envelope.wrap(&mut clear, 0);
     send(&clear, "SEC-UP-UNKNOWN");
     // The same frame again is a duplicate, not a refusal.
@@ -244,10 +245,9 @@ fn every_kind_of_bad_frame_is_refused_by_name_and_the_fleet_beside_it_is_undistu
     }
 
     // Octets that are no APDU end their link; so does a length over the limit, and a peer that dawdles.
-    for (octets, reason) in [
-        (&b"GET / HTTP/1.0\r\n\r\n"[..], "framing"),
-        (&[0x60, 0x84, 0x7f, 0xff, 0xff, 0xff][..], "oversize"),
-    ] {
+    for (octets, reason) in
+        [(&b"GET / HTTP/1.0\r\n\r\n"[..], "framing"), (&[0x60, 0x84, 0x7f, 0xff, 0xff, 0xff][..], "oversize")]
+    {
         let before = lab.status().unwrap().sum(REFUSED, Some(("reason", reason)));
         let mut link = connect(&lab);
         link.write_all(octets).unwrap();
@@ -274,13 +274,12 @@ fn every_kind_of_bad_frame_is_refused_by_name_and_the_fleet_beside_it_is_undistu
     let sum = |name: &str| status.sum(name, None);
     // Every frame that came has one end. What a transport or the reassembler refused never became one.
     let outside = ["framing", "oversize", "frame-timeout", "segmented-too-many", "closed-mid-frame"];
-    let refused_outside: i64 = outside.iter().map(|reason| status.sum(REFUSED, Some(("reason", reason)))).sum();
+    let refused_outside: i64 =
+        outside.iter().map(|reason| status.sum(REFUSED, Some(("reason", reason)))).sum();
     let segmented = status.sum(REFUSED, Some(("reason", "segmented-too-many")));
     assert_eq!(
         sum("metergraph_frames_received_total"),
-        sum("metergraph_frames_journaled_total")
-            + sum("metergraph_frames_duplicate_total")
-            + sum(REFUSED)
+        sum("metergraph_frames_journaled_total") + sum("metergraph_frames_duplicate_total") + sum(REFUSED)
             - refused_outside
             + segmented
             + sum("metergraph_frames_dropped_total"),

@@ -188,15 +188,17 @@ fn nothing_that_a_reader_needs_is_deleted_at_the_size_limit() {
     let mut fleet = Fleet::of(&site);
     // The folder of the exports takes nothing.
     gate.hold("mdm/");
+    let stalled = || graph.status("journal").state() == NodeState::Stalled;
     std::thread::scope(|scope| {
         let fleet = &mut fleet;
         let feeding = scope.spawn(|| {
-            for _ in 0..600 {
+            while !stalled() {
                 fleet.report(&site, &graph, 1);
                 fleet.hear(&site, &graph);
+                std::thread::sleep(Duration::from_micros(100));
             }
         });
-        wait_for("the stall", || (graph.status("journal").state() == NodeState::Stalled).then_some(()));
+        wait_for("the stall", || stalled().then_some(()));
         assert!(graph.status("journal").note().contains("full"));
         std::thread::sleep(Duration::from_millis(300));
         assert_eq!(graph.log().first().unwrap().0, 0, "all of it is there");

@@ -69,7 +69,7 @@ impl Gaps {
         let before = seen.newest;
         // Whole intervals between the two, where they lie on one grid.
         let apart = end.abs_diff(before);
-        let steps = if apart % interval == 0 {
+        let steps = if apart.is_multiple_of(interval) {
             u32::try_from(apart / interval).unwrap_or(u32::MAX)
         } else {
             u32::MAX
