@@ -15,6 +15,8 @@ use crate::reporter::Begun;
 pub(super) const BATCH: usize = 512;
 /// Devices that are looked at for a batch.
 const LOOKS_MAX: usize = 8 * BATCH;
+/// Devices behind one relay that have their turn one after the other.
+const BURST: usize = 32;
 /// All devices are looked at for repeats in so many turns.
 const REPEAT_TURNS: usize = 25;
 
@@ -51,8 +53,8 @@ impl Fleet {
         let (mut made, mut looks) = (0, 0);
         while made < wanted && looks < devices.min(LOOKS_MAX) {
             looks += 1;
-            let turn = self.making.turn;
-            self.making.turn = if turn + 1 < devices { turn + 1 } else { 0 };
+            let turn = in_bursts(self.making.turn, devices, relays);
+            self.making.turn = if self.making.turn + 1 < devices { self.making.turn + 1 } else { 0 };
             let relay = turn % relays.max(1);
             if !self.relays.get(relay).is_some_and(|relay| relay.has_room()) {
                 continue;
@@ -176,5 +178,38 @@ impl Fleet {
             self.counts.sent += repeated;
         }
         Ok(())
+    }
+}
+
+/// Whose turn it is. Devices behind one relay have theirs together, as a relay gathers from its meters before it
+/// sends: else each report would be a segment of its own where relays are many.
+fn in_bursts(turn: usize, devices: usize, relays: usize) -> usize {
+    let span = BURST.saturating_mul(relays).max(1);
+    let place = turn % span;
+    let first = turn - place;
+    if devices.saturating_sub(first) < span {
+        return turn;
+    }
+    first + place % BURST * relays + place / BURST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_device_has_one_turn_in_a_round_and_those_of_a_relay_together() {
+        for (devices, relays) in [(1000, 10), (7, 10), (320, 10), (641, 10), (33, 1)] {
+            let round: Vec<usize> = (0..devices).map(|turn| in_bursts(turn, devices, relays)).collect();
+            assert!(
+                round
+                    .chunks_exact(BURST)
+                    .take(devices / (BURST * relays))
+                    .all(|burst| { burst.iter().all(|device| device % relays == burst[0] % relays) })
+            );
+            let mut sorted = round;
+            sorted.sort_unstable();
+            assert!(sorted.into_iter().eq(0..devices));
+        }
     }
 }
