@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::device::plain;
 use common::fleet::Fleet;
@@ -192,7 +192,8 @@ fn nothing_that_a_reader_needs_is_deleted_at_the_size_limit() {
     std::thread::scope(|scope| {
         let fleet = &mut fleet;
         let feeding = scope.spawn(|| {
-            while !stalled() {
+            let until = Instant::now() + Duration::from_secs(15);
+            while !stalled() && Instant::now() < until {
                 fleet.report(&site, &graph, 1);
                 fleet.hear(&site, &graph);
                 std::thread::sleep(Duration::from_micros(100));

@@ -73,45 +73,45 @@ impl<'a, I: Item<'a>> Iterator for Items<'a, I> {
 }
 
 /// The fields of one item, taken from the front.
-struct Fields<'a> {
-    code: u8,
-    rest: &'a [u8],
+pub(crate) struct Fields<'a> {
+    pub(crate) code: u8,
+    pub(crate) rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    fn of(octets: &'a [u8]) -> Result<Self, ControlError> {
+    pub(crate) fn of(octets: &'a [u8]) -> Result<Self, ControlError> {
         let (code, rest) = octets.split_first().ok_or(ControlError::Empty)?;
         Ok(Self { code: *code, rest })
     }
 
-    fn take<const N: usize>(&mut self) -> Result<&'a [u8; N], ControlError> {
+    pub(crate) fn take<const N: usize>(&mut self) -> Result<&'a [u8; N], ControlError> {
         let (field, rest) = self.rest.split_first_chunk().ok_or(ControlError::Cut(self.code))?;
         self.rest = rest;
         Ok(field)
     }
 
-    fn u8(&mut self) -> Result<u8, ControlError> {
+    pub(crate) fn u8(&mut self) -> Result<u8, ControlError> {
         self.take().map(|[octet]| *octet)
     }
 
-    fn u16(&mut self) -> Result<u16, ControlError> {
+    pub(crate) fn u16(&mut self) -> Result<u16, ControlError> {
         self.take().copied().map(u16::from_be_bytes)
     }
 
-    fn u24(&mut self) -> Result<u32, ControlError> {
+    pub(crate) fn u24(&mut self) -> Result<u32, ControlError> {
         self.take().map(|[a, b, c]| u32::from_be_bytes([0, *a, *b, *c]))
     }
 
-    fn u32(&mut self) -> Result<u32, ControlError> {
+    pub(crate) fn u32(&mut self) -> Result<u32, ControlError> {
         self.take().copied().map(u32::from_be_bytes)
     }
 
-    fn u64(&mut self) -> Result<u64, ControlError> {
+    pub(crate) fn u64(&mut self) -> Result<u64, ControlError> {
         self.take().copied().map(u64::from_be_bytes)
     }
 
     /// All that is left.
-    fn remainder(&mut self) -> &'a [u8] {
+    pub(crate) fn remainder(&mut self) -> &'a [u8] {
         core::mem::take(&mut self.rest)
     }
 }

@@ -4,6 +4,8 @@
 //!   and opens whole batches in place, [`association`] holds the head-end's steps and state around
 //!   that, with a replay [`window`] and a downstream [`counter`]; [`control`] is what types 4 and 5 say.
 //!   Clauses (§) are those of the security layer's text.
+//! - Commands: [`command`] is what is signed, [`signature`] who signs, [`group`] the keys of a frame for
+//!   many; [`receiver`] is the end device's steps and state.
 //! - Registration: [`edhoc`], both roles, ends in the first epoch's PRK_out.
 //! - Classic C12.22: [`eax_prime`], over what the codec canonified.
 //! - At rest: [`at_rest`] seals records under a DEK, [`key_wrap`] keeps the DEK under a KEK.
@@ -16,19 +18,23 @@ extern crate alloc;
 
 pub mod association;
 pub mod at_rest;
+pub mod command;
 pub mod control;
 pub mod counter;
 pub mod edhoc;
 pub mod eax_prime;
 pub mod frame;
+pub mod group;
 pub mod hex;
 pub mod ids;
 pub mod key_wrap;
 pub mod oscore;
 pub mod profile1;
+pub mod receiver;
 pub mod refusal;
 pub mod schedule;
 pub mod secret;
+pub mod signature;
 pub mod window;
 
 mod derivation;

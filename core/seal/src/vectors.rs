@@ -2,13 +2,17 @@
 
 mod at_rest;
 mod ccm;
+mod command;
 mod control;
 mod derivation;
+mod device;
 mod eax_prime;
 mod epochs;
 pub(crate) mod folder;
+mod group;
 mod key_schedule;
 mod negative;
 mod receiver;
+mod signature;
 mod upstream;
 mod window;

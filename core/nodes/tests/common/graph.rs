@@ -398,9 +398,10 @@ impl Run {
         let mut worker = Some(first);
         let mut run = self.status.count_start();
         loop {
-            let built = worker.take().map_or_else(|| kind.build(config, &Env { run, ..env.clone() }), Ok);
+            let build = || kind.build(config, &Env { run, ..env.clone() });
+            let built = worker.take().map_or_else(|| catch_unwind(AssertUnwindSafe(build)), |first| Ok(Ok(first)));
             let result = match built {
-                Ok(mut worker) => {
+                Ok(Ok(mut worker)) => {
                     let mut context = Context::new(Wiring {
                         inputs: self.inputs.clone(),
                         outputs: self.outputs.clone(),
@@ -413,7 +414,8 @@ impl Run {
                     let caught = catch_unwind(AssertUnwindSafe(|| worker.run(&mut context)));
                     caught.unwrap_or_else(|_| Err(NodeError::new("panic")))
                 }
-                Err(error) => Err(NodeError::caused("build", error)),
+                Ok(Err(error)) => Err(NodeError::caused("build", error)),
+                Err(_) => Err(NodeError::new("panic")),
             };
             let in_hand = self.status.in_hand();
             self.status.set_in_hand(0);
