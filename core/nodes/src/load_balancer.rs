@@ -112,12 +112,9 @@ impl LoadBalancer {
             let link = Source::Link { transport: frame.transport(), link: frame.link };
             match self.claim(frame, apdu) {
                 Ok((sid, _)) if throttling && self.is_throttled(frame, sid) => {
-                    self.tally.refuse(
-                        context,
-                        reasons::UP_LIMIT,
-                        Source::Association(sid.0),
-                        || format!("too many refused frames from link {}", frame.link),
-                    );
+                    self.tally.refuse(context, reasons::UP_LIMIT, Source::Association(sid.0), || {
+                        format!("too many refused frames from link {}", frame.link)
+                    });
                 }
                 Ok((sid, located)) => self.hand_on(frame, apdu, sid, located, context),
                 Err((reason, detail)) => {

@@ -1,11 +1,19 @@
 //! Messages of classic (EAX') devices.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 
 mod common;
 
 use c1222::epsem::ResponseControl;
 use c1222::{
-    ApTitleBuf, Apdu, Epsem, EpsemControl, EpsemWriter, Leniency, Qualifier, Request, SecurityMode, TableData,
-    TableId, ap_title, canonified,
+    ApTitleBuf, Apdu, Epsem, EpsemControl, EpsemWriter, Leniency, Qualifier, Request, SecurityMode,
+    TableData, TableId, ap_title, canonified,
 };
 use common::device::{Classic, Message};
 use common::graph::Graph;
@@ -210,7 +218,13 @@ fn open_answer(device: &Classic, request: &Message, apdu: &[u8]) -> (Vec<u8>, u3
 }
 
 /// A message with these services that asks for an answer.
-fn asking(device: &Classic, invocation: u32, mode: SecurityMode, when: ResponseControl, services: &[Request<'_>]) -> Message {
+fn asking(
+    device: &Classic,
+    invocation: u32,
+    mode: SecurityMode,
+    when: ResponseControl,
+    services: &[Request<'_>],
+) -> Message {
     let mut payload = Vec::new();
     let mut writer = EpsemWriter::new(&mut payload, EpsemControl(0x80), None);
     for service in services {

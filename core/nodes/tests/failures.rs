@@ -1,5 +1,13 @@
 //! Disks that are full, syncs that fail, panics: nothing acknowledged is lost, nothing is delivered twice,
 //! and every frame is counted.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 
 mod common;
 
@@ -37,9 +45,7 @@ fn a_failed_commit_gives_the_window_back_and_the_repeat_is_accepted() {
     // The commit's sync fails, voiding its place succeeds.
     files.fail_syncs(1);
     graph.send(1, &[device.report(2, &plain())]);
-    wait_for("the failure", || {
-        (graph.sum(DROPPED, Some(("where", "journal-write"))) == 1).then_some(())
-    });
+    wait_for("the failure", || (graph.sum(DROPPED, Some(("where", "journal-write"))) == 1).then_some(()));
     assert_eq!(graph.event("journal-write").severity, node::Severity::Alarm);
     assert!(graph.sent().is_empty(), "nothing is acknowledged");
     graph.send(1, &[device.report(2, &plain())]);
@@ -98,9 +104,7 @@ fn a_full_disk_holds_everything_up_until_there_is_room() {
                 fleet.hear(&site, &graph);
             }
         });
-        wait_for("the stall", || {
-            (graph.status("journal").state() == NodeState::Stalled).then_some(())
-        });
+        wait_for("the stall", || (graph.status("journal").state() == NodeState::Stalled).then_some(()));
         let full = graph.status("journal").note();
         let event = graph.event("disk-full");
         assert_eq!(event.severity, node::Severity::Alarm);

@@ -1,4 +1,12 @@
 //! Reports of profile 1: accepted, journaled, acknowledged when durable; repeats, refusals, events.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 
 mod common;
 
@@ -55,6 +63,10 @@ fn many_reports_of_one_device_are_one_acknowledgement() {
     for pair in more.chunks(2) {
         graph.send(1, pair);
     }
+    let all = 2 + more.chunks(2).len() as u64;
+    wait_for("all of them to be on their way to the journal", || {
+        (graph.records.pushed() >= all).then_some(())
+    });
     gate.open();
     wait_for("an acknowledgement of all", || {
         let acks = graph.sent().into_iter().map(|(_, apdu)| device.open(&apdu).unwrap().1);
@@ -262,7 +274,8 @@ fn over_256_refusals_a_minute_throttle_that_pair_only() {
     assert_eq!(graph.event("SEC-UP-LIMIT").source, Source::Association(bad.sid.0));
     let graph = graph.drain();
     assert_eq!(graph.account(), (303, 303));
-    let mut seen: Vec<(Sid, u32)> = site.reports().iter().map(|(report, _)| (report.sid, report.seq)).collect();
+    let mut seen: Vec<(Sid, u32)> =
+        site.reports().iter().map(|(report, _)| (report.sid, report.seq)).collect();
     seen.sort_unstable();
     assert_eq!(seen, [(bad.sid, 2), (other.sid, 1)]);
 }
@@ -299,9 +312,8 @@ fn frames_that_do_not_open_ask_for_the_next_epoch() {
         graph.send(link, &vec![forged.clone(); 128]);
     }
     graph.settle(1024);
-    let alarm = wait_for("an alarm", || {
-        graph.events().into_iter().find(|event| event.severity == Severity::Alarm)
-    });
+    let alarm =
+        wait_for("an alarm", || graph.events().into_iter().find(|event| event.severity == Severity::Alarm));
     assert_eq!((alarm.reason.0, alarm.source), ("SEC-UP-LIMIT", Source::Association(device.sid.0)));
     // Nobody is locked out.
     graph.send(9, &[device.report(1, &plain())]);

@@ -143,11 +143,7 @@ fn list(log: &Log) -> Result<Vec<ShardOf>, JournalError> {
 ///
 /// # Errors
 /// [`JournalError`] with the place that cannot be read.
-pub fn read(
-    log: &Log,
-    associations: &mut Associations,
-    classics: &mut Classics,
-) -> Result<(), JournalError> {
+pub fn read(log: &Log, associations: &mut Associations, classics: &mut Classics) -> Result<(), JournalError> {
     let mut newest: Vec<Option<Position>> = vec![None; Sid::PARTITIONS as usize];
     for name in list(log)? {
         let Some(mut checkpoint) = Checkpoint::open(&*log.files(), log.folder(), &name.name())? else {

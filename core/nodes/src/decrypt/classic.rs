@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 
 use c1222::canonified::{self, KeyIv};
-use c1222::{
-    ApTitle, ApTitleBuf, Apdu, DecodeError, Epsem, EpsemControl, Leniency, SecurityMode, ap_title,
-};
+use c1222::{ApTitle, ApTitleBuf, Apdu, DecodeError, Epsem, EpsemControl, Leniency, SecurityMode, ap_title};
 use keystore::{ClassicKeys, Directory, ProfileId};
 use node::event::unix_ns;
 use node::{Batch, Reason};
@@ -159,8 +157,7 @@ impl Classics {
             .ok_or_else(|| refused(reasons::UP_UNKNOWN, "no classic device of this association"))?;
         let Opened { key_iv: KeyIv { key_id, iv }, control } =
             device.open(&apdu, &mut self.header, &mut self.payload)?;
-        let (now, iv, invocation) =
-            (unix_ns(), u32::from_be_bytes(iv), apdu.envelope.invocation.value());
+        let (now, iv, invocation) = (unix_ns(), u32::from_be_bytes(iv), apdu.envelope.invocation.value());
         device.check_fresh(iv, control, now / NS_PER_S)?;
         let message = Message { sid, key_id, iv, invocation };
         if self.cache.contains(&message) {
@@ -188,7 +185,8 @@ impl Classics {
         let answer = epsem.filter(|_| !response).and_then(|epsem| {
             let key = device.keys.get(key_id)?;
             let iv = u32::try_from(now / NS_PER_S).ok()?.max(device.iv_floor);
-            let answer = self.answers.make(&apdu, control, &epsem, (key, KeyIv { key_id, iv: iv.to_be_bytes() }))?;
+            let answer =
+                self.answers.make(&apdu, control, &epsem, (key, KeyIv { key_id, iv: iv.to_be_bytes() }))?;
             device.iv_floor = iv.checked_add(1)?;
             let floor = Reservation { sid, epoch: report.epoch, floor: device.iv_floor };
             out.push(&floor.octets(), record::descriptor(record::RESERVATION)).then_some(answer)
@@ -199,12 +197,7 @@ impl Classics {
 
 impl Device {
     /// Verifies a message and leaves its plaintext in `payload`.
-    fn open(
-        &self,
-        apdu: &Apdu<'_>,
-        header: &mut Vec<u8>,
-        payload: &mut Vec<u8>,
-    ) -> Result<Opened, Refused> {
+    fn open(&self, apdu: &Apdu<'_>, header: &mut Vec<u8>, payload: &mut Vec<u8>) -> Result<Opened, Refused> {
         if !apdu.envelope.calling.is_some_and(|title| title.same_node(&self.title.as_title())) {
             return Err(refused(reasons::UP_UNKNOWN, "another title than the device's"));
         }

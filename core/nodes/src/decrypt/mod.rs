@@ -376,9 +376,9 @@ impl Shard {
             Ok(()) => self.checkpointed = Some(position),
             Err(error) => {
                 self.checkpoint_at = Instant::now() + PAUSE;
-                context.events.report(Reason("checkpoint-failed"), Severity::Alarm, Source::Node, || {
-                    error.to_string()
-                });
+                context
+                    .events
+                    .report(Reason("checkpoint-failed"), Severity::Alarm, Source::Node, || error.to_string());
             }
         }
     }

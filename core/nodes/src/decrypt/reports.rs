@@ -55,9 +55,8 @@ impl Shard {
             match entry.and_then(|entry| entry.association.admit(head, *system)) {
                 Ok(channel) => jobs.push(channel.job(head, *start, *len)),
                 Err(refusal) => {
-                    refusing.refuse(context, *heard, head.sid(), Reason(refusal.code()), || {
-                        refusal.to_string()
-                    });
+                    refusing
+                        .refuse(context, *heard, head.sid(), Reason(refusal.code()), || refusal.to_string());
                     return false;
                 }
             }

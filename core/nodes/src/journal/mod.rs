@@ -273,7 +273,8 @@ impl Journal {
         // Else some of the group is durable, or may turn out to be when the log is opened again: it stays
         // unsettled, so its shards are told that nothing is known of it and rebuild their windows then.
         if discarded && !self.split {
-            for (edge, last) in context.inputs.iter().zip(self.group.drain(..)).filter(|(_, last)| *last > 0) {
+            for (edge, last) in context.inputs.iter().zip(self.group.drain(..)).filter(|(_, last)| *last > 0)
+            {
                 (edge.settled() + 1..=last).for_each(|number| edge.fail(number));
                 edge.settle(last);
             }

@@ -34,7 +34,6 @@ impl Gate {
     }
 
     /// The next sync of a file with this in its path panics.
-
     pub fn panic_at(&self, name: &'static str) {
         self.0.0.lock().unwrap().panic_at = Some(name);
     }

@@ -7,6 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use metergraph_nodes::decrypt::DecryptKind;
+use metergraph_nodes::downlink::DownlinkKind;
+use metergraph_nodes::ingress::IngressKind;
+use metergraph_nodes::journal::{FileLayer, JournalKind, Log};
+use metergraph_nodes::load_balancer::LoadBalancerKind;
+use metergraph_nodes::mdm_egress::MdmEgressKind;
 use node::context::{Orders, Output, Wiring};
 use node::env::{Services, Wire};
 use node::event::EventEdge;
@@ -15,12 +21,6 @@ use node::{
     Batch, BatchPool, Config, Context, Counter, Edge, EdgeName, Env, Event, Frame, Meters, NodeError,
     NodeKind, NodeStatus, Value, WhenFull,
 };
-use metergraph_nodes::decrypt::DecryptKind;
-use metergraph_nodes::downlink::DownlinkKind;
-use metergraph_nodes::ingress::IngressKind;
-use metergraph_nodes::journal::{FileLayer, JournalKind, Log};
-use metergraph_nodes::load_balancer::LoadBalancerKind;
-use metergraph_nodes::mdm_egress::MdmEgressKind;
 
 use super::site::Site;
 use super::wait_for;
@@ -95,7 +95,8 @@ fn kind(node: &str) -> Arc<dyn NodeKind> {
 /// A kind's defaults with these settings.
 pub fn config(kind: &dyn NodeKind, settings: impl IntoIterator<Item = (&'static str, Value)>) -> Config {
     let fields = kind.spec().fields.into_iter();
-    let mut config = Config(fields.filter_map(|field| Some((field.name.into_owned(), field.default?))).collect());
+    let mut config =
+        Config(fields.filter_map(|field| Some((field.name.into_owned(), field.default?))).collect());
     config.0.insert("keys".to_owned(), "keys".into());
     config.0.extend(settings.into_iter().map(|(key, value)| (key.to_owned(), value)));
     config
@@ -289,7 +290,10 @@ impl Graph {
             "metergraph_frames_refused_total",
             "metergraph_frames_dropped_total",
         ];
-        (self.sum("metergraph_frames_received_total", None), ends.iter().map(|name| self.sum(name, None)).sum())
+        (
+            self.sum("metergraph_frames_received_total", None),
+            ends.iter().map(|name| self.sum(name, None)).sum(),
+        )
     }
 
     /// Waits until everything that was sent has met its end.
@@ -330,9 +334,7 @@ impl Graph {
     pub fn restart(&self, node: &str, number: usize) {
         let starts = self.instance(node, number).status.starts();
         self.instance(node, number).orders.lock().unwrap().stop();
-        wait_for("a new start", || {
-            (self.instance(node, number).status.starts() > starts).then_some(())
-        });
+        wait_for("a new start", || (self.instance(node, number).status.starts() > starts).then_some(()));
     }
 
     /// Ends in good order, from the ingress end.
@@ -358,13 +360,15 @@ impl Graph {
         for instance in &mut self.instances {
             instance.thread.take().unwrap().join().unwrap();
         }
-        let left = self.meters.counter("metergraph_frames_dropped_total", "", &[("where", "left".to_owned())]);
+        let left =
+            self.meters.counter("metergraph_frames_dropped_total", "", &[("where", "left".to_owned())]);
         for edge in self.instances.iter().flat_map(|instance| &instance.inputs) {
             let from = edge.name().from.as_str();
             while let Some((_, batch)) = edge.take() {
                 // Before ingress nothing was received; reservations are no frames; what goes down is not counted.
                 let frames = batch.frames.iter().filter(|frame| {
-                    from != "decrypt" || metergraph_nodes::record::kind_of(frame) == metergraph_nodes::record::REPORT
+                    from != "decrypt"
+                        || metergraph_nodes::record::kind_of(frame) == metergraph_nodes::record::REPORT
                 });
                 if !from.starts_with("transport") && edge.name().to != "downlink" {
                     left.add(frames.count() as u64);
@@ -399,7 +403,8 @@ impl Run {
         let mut run = self.status.count_start();
         loop {
             let build = || kind.build(config, &Env { run, ..env.clone() });
-            let built = worker.take().map_or_else(|| catch_unwind(AssertUnwindSafe(build)), |first| Ok(Ok(first)));
+            let built =
+                worker.take().map_or_else(|| catch_unwind(AssertUnwindSafe(build)), |first| Ok(Ok(first)));
             let result = match built {
                 Ok(Ok(mut worker)) => {
                     let mut context = Context::new(Wiring {

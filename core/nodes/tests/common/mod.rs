@@ -1,5 +1,12 @@
 //! A head-end in a test: real nodes on real edges, with transports and a runtime made here.
-
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub mod device;

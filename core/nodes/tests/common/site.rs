@@ -33,7 +33,11 @@ fn shipment(devices: u32, classics: u32, profile: &str) -> String {
     for slot in 0..devices + classics {
         let (dev, title) = (0x0200_004d_4700_0000_u64 + u64::from(slot), slot + 1);
         let row = if slot < devices {
-            format!("profile1,{slot:08x},{},{}", 250 + slot % 20, format!("{:02x}", slot % 251 + 1).repeat(32))
+            format!(
+                "profile1,{slot:08x},{},{}",
+                250 + slot % 20,
+                format!("{:02x}", slot % 251 + 1).repeat(32)
+            )
         } else {
             format!("classic,{slot:08x},0,2:{}", format!("{:02x}", slot % 251 + 1).repeat(16))
         };
