@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 mod down;
 mod up;
 
+use core::fmt;
 use core::marker::PhantomData;
 
 pub use down::{Ack, Down, GroupKey, WAIT_MAX_S};
@@ -40,10 +41,17 @@ pub trait Item<'a>: Sized {
 }
 
 /// The items of a body that was read to its end and found whole.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Items<'a, I> {
     rest: &'a [u8],
     item: PhantomData<I>,
+}
+
+/// A body may hold a group's key.
+impl<I> fmt::Debug for Items<'_, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Items(..)")
+    }
 }
 
 impl<'a, I: Item<'a>> Items<'a, I> {
