@@ -45,6 +45,15 @@ impl Default for Wishes {
     }
 }
 
+/// How a graph ends.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Ending {
+    #[default]
+    Not,
+    Drain,
+    Stop,
+}
+
 /// One instance of a node.
 struct Instance {
     node: &'static str,
@@ -66,8 +75,8 @@ pub struct Graph {
     pub records: Arc<Edge>,
     events: Vec<Arc<EventEdge>>,
     instances: Vec<Instance>,
-    /// Restarts are over: the next end is the last one.
-    ending: Arc<Mutex<bool>>,
+    /// How the graph ends, once it does.
+    ending: Arc<Mutex<Ending>>,
 }
 
 const WIRES: [(&str, &str, &str); 7] = [
@@ -201,18 +210,24 @@ impl Graph {
                 None => outputs.push(Output { port: edge.name().port.clone(), edges: vec![edge.clone()] }),
             }
         }
-        let name = EdgeName {
+        let edge = EdgeName {
             from: node.to_owned(),
             port: "events".to_owned(),
             from_instance: number,
             to: "monitor".to_owned(),
             to_instance: 0,
         };
-        let events = Arc::new(EventEdge::new(name, 1 << 14, WhenFull::Collapse));
+        let events = Arc::new(EventEdge::new(edge, 1 << 14, WhenFull::Collapse));
         self.events.push(Arc::clone(&events));
         let worker = kind.build(&config, &env).unwrap_or_else(|error| panic!("{error:?}"));
         let orders = Arc::new(Mutex::new(Orders::default()));
-        let dropped = |place| env.counter("metergraph_frames_dropped_total", "", &[("where", place)]);
+        // What goes down is counted apart.
+        let name = if node == "downlink" {
+            "metergraph_apdus_downstream_dropped_total"
+        } else {
+            "metergraph_frames_dropped_total"
+        };
+        let dropped = |place| env.counter(name, "", &[("where", place)]);
         let run = Run {
             inputs: inputs.clone(),
             outputs: outputs.clone(),
@@ -322,6 +337,11 @@ impl Graph {
         self.instances.iter().find(|instance| instance.node == node && instance.number == number).unwrap()
     }
 
+    /// Frames that an instance has been given.
+    pub fn frames(&self, node: &str, number: usize) -> u64 {
+        self.instance(node, number).inputs.iter().map(|edge| edge.frames().0).sum()
+    }
+
     pub fn status(&self, node: &str) -> NodeStatus {
         self.instance(node, 0).status.clone()
     }
@@ -339,7 +359,7 @@ impl Graph {
 
     /// Ends in good order, from the ingress end.
     pub fn drain(mut self) -> Self {
-        *self.ending.lock().unwrap() = true;
+        *self.ending.lock().unwrap() = Ending::Drain;
         self.received.close();
         for node in ["ingress", "balancer", "decrypt", "downlink", "journal", "mdm"] {
             for instance in self.instances.iter_mut().filter(|instance| instance.node == node) {
@@ -353,7 +373,7 @@ impl Graph {
 
     /// Ends at once; what is left in the edges is counted.
     pub fn stop(mut self) -> Self {
-        *self.ending.lock().unwrap() = true;
+        *self.ending.lock().unwrap() = Ending::Stop;
         for instance in &self.instances {
             instance.orders.lock().unwrap().stop();
         }
@@ -391,7 +411,7 @@ struct Run {
     events: Arc<EventEdge>,
     status: NodeStatus,
     orders: Arc<Mutex<Orders>>,
-    ending: Arc<Mutex<bool>>,
+    ending: Arc<Mutex<Ending>>,
     dropped: Counter,
     lost: Counter,
     restarts: Counter,
@@ -424,23 +444,25 @@ impl Run {
             };
             let in_hand = self.status.in_hand();
             self.status.set_in_hand(0);
-            let ending = *self.ending.lock().unwrap();
             match result {
                 Ok(()) => return,
-                Err(NodeError::Stopped(_)) if ending => return self.dropped.add(in_hand),
+                Err(NodeError::Stopped(_)) if *self.ending.lock().unwrap() == Ending::Stop => {
+                    return self.dropped.add(in_hand);
+                }
                 Err(_) => self.lost.add(in_hand),
             }
             for edge in self.inputs.iter().filter(|edge| edge.settled() < edge.taken()) {
                 edge.doubt(edge.taken());
                 edge.settle(edge.taken());
             }
-            if ending && self.orders.lock().unwrap().stopped() {
-                return;
-            }
             self.restarts.add(1);
-            *self.orders.lock().unwrap() = Orders::default();
-            if ending {
-                self.orders.lock().unwrap().drain();
+            let orders = Orders::default();
+            *self.orders.lock().unwrap() = orders.clone();
+            // The word may have gone to the orders before.
+            match *self.ending.lock().unwrap() {
+                Ending::Not => {}
+                Ending::Drain => orders.drain(),
+                Ending::Stop => return,
             }
             run = self.status.count_start();
             std::thread::sleep(Duration::from_millis(2));

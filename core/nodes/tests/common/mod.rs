@@ -10,6 +10,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub mod device;
+pub mod egress;
 pub mod fleet;
 pub mod gated;
 pub mod graph;
