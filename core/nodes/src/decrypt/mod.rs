@@ -210,7 +210,11 @@ impl Worker for Shard {
         loop {
             self.keep_up(context, records, &log)?;
             match context.next(Duration::from_secs(1))? {
-                Next::Batch { batch, .. } => self.take(context, records, &log, batch)?,
+                Next::Batch { batch, .. } => {
+                    // While this one slept the journal may have said what its frames repeat.
+                    self.settle(context, records)?;
+                    self.take(context, records, &log, batch)?;
+                }
                 Next::Event(_) | Next::Idle => {}
                 Next::Finished if self.in_flight.is_empty() => {
                     self.checkpoint(context, &log, log.settled());
