@@ -146,9 +146,10 @@ fn a_crash_at_any_point_exports_everything_once() {
     let (site, _) = Site::forgetful(3, 0);
     let mut site = site;
     let settings = [("meters_max", 2)];
-    // 40 reports in commits of three: nine or ten to a segment, whose ends fall between files and in them.
-    let first: Vec<(usize, u32)> = (0..40).map(|number| (number % 3, (number / 3) as u32)).collect();
-    let more: Vec<(usize, u32)> = (40..47).map(|number| (number % 3, (number / 3) as u32)).collect();
+    // 41 reports in commits of three, so that the ends of segments fall between files and in them, and the last
+    // file ends with the journal.
+    let first: Vec<(usize, u32)> = (0..41).map(|number| (number % 3, (number / 3) as u32)).collect();
+    let more: Vec<(usize, u32)> = (41..48).map(|number| (number % 3, (number / 3) as u32)).collect();
     let fill = |site: &Site, reports: &[(usize, u32)]| {
         let egress = Egress::new(site);
         let mut writer = egress.writer();

@@ -86,6 +86,73 @@ fn a_commit_of_which_nothing_is_known_is_delivered_once_whatever_came_of_it() {
 }
 
 #[test]
+fn a_shard_waits_for_the_log_to_be_opened_again_before_it_believes_it() {
+    let (site, files, gate) = Site::gated(1, 0);
+    let graph = started(&site, &Wishes::default());
+    let device = &site.devices[0];
+    graph.send(1, &[device.report(1, &plain())]);
+    graph.next_sent();
+    // The sync fails, its place cannot be voided, and opening the log again takes long: it then finds the
+    // commit whole, in one page.
+    gate.hold_after(1, ".segment");
+    files.fail_syncs(1);
+    files.fail_write_after(4096);
+    graph.send(1, &[device.report(2, &plain())]);
+    wait_for("the shard's new start", || (graph.status("decrypt").starts() > 1).then_some(()));
+    graph.send(1, &[device.report(2, &plain())]);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(graph.sum(DUPLICATE, None), 0, "it does not know yet");
+    gate.open();
+    let (_, ack) = device.open(&graph.next_sent().1).unwrap();
+    assert!(ack.covers(2));
+    let graph = graph.drain();
+    let (received, ends) = graph.account();
+    assert_eq!((received, ends, graph.sum(DUPLICATE, None)), (3, 3, 1));
+    assert_eq!(site.reports().len(), 2);
+}
+
+#[test]
+fn a_batch_over_the_limit_of_a_commit_is_written_in_parts() {
+    for failing in [false, true] {
+        let (site, files, gate) = Site::gated(60, 0);
+        let graph = started(
+            &site,
+            &Wishes { settings: vec![("journal", "segment_mib", 1.into())], ..Wishes::default() },
+        );
+        let long = vec![0x80; 600];
+        let reports: Vec<Vec<u8>> = (0..32)
+            .flat_map(|seq| site.devices.iter().map(move |device| (device, seq)))
+            .map(|(device, seq)| device.report(seq, &long))
+            .collect();
+        gate.hold_after(1, ".segment");
+        graph.send(1, &reports);
+        // The first part is durable, the second is on its way.
+        wait_for("the first part", || (graph.sum(JOURNALED, None) > 0).then_some(()));
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(graph.sent().is_empty(), "a batch is acknowledged whole");
+        files.fail_syncs(if failing { 2 } else { 0 });
+        gate.open();
+        let mut sent = reports.len() as u64;
+        if failing {
+            wait_for("the shard's new start", || (graph.status("decrypt").starts() > 1).then_some(()));
+            graph.send(1, &reports);
+            sent *= 2;
+        }
+        wait_for("acknowledgements", || {
+            let heard: Vec<_> = graph.sent();
+            let done = |device: &common::device::Device| {
+                heard.iter().any(|(_, apdu)| device.open(apdu).is_some_and(|(_, ack)| ack.highest == 31))
+            };
+            (heard.len() >= 60 && site.devices.iter().all(done)).then_some(())
+        });
+        let graph = graph.drain();
+        assert_eq!(graph.account(), (sent, sent), "failing: {failing}");
+        assert_eq!(site.reports().len(), reports.len(), "failing: {failing}");
+        assert_eq!(graph.sum(DUPLICATE, None) > 0, failing);
+    }
+}
+
+#[test]
 fn a_full_disk_holds_everything_up_until_there_is_room() {
     let (site, files) = Site::forgetful(40, 0);
     let settings = vec![("journal", "segment_mib", 1.into())];

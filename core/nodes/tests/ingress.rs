@@ -12,10 +12,11 @@ mod common;
 
 use c1222::apdu::Segment;
 use c1222::{Apdu, Envelope, InvocationId, Leniency, UserInformation, segment};
-use common::device::plain;
+use common::device::{carry, plain};
 use common::graph::{Graph, Wishes};
 use common::site::Site;
-use common::wait_for;
+use common::{Random, wait_for};
+use seal::frame::FrameType;
 
 /// The segments of an APDU.
 fn segments(apdu: &[u8], octets_max: usize) -> Vec<Vec<u8>> {
@@ -155,6 +156,52 @@ fn octets_that_are_no_apdu_are_refused_by_the_codecs_name() {
     graph.next_sent();
     let graph = graph.drain();
     assert_eq!(graph.account(), (5, 5));
+}
+
+#[test]
+fn whatever_octets_come_each_is_counted_once_and_nothing_panics() {
+    let site = Site::new(3, 2);
+    let (mut random, seed) = (Random(11), 11);
+    let graph = Graph::start_with(&site, &Wishes { shards: 2, ..Wishes::default() });
+    let now = u32::try_from(node::event::unix_ns() / 1_000_000_000).unwrap();
+    for batch in 0..150 {
+        let mut apdus = Vec::new();
+        for number in 0..20 {
+            let device = &site.devices[random.below(3) as usize];
+            let classic = &site.classics[random.below(2) as usize];
+            let seq = random.below(1 << 24) as u32;
+            let mut apdu = match random.below(6) {
+                0 => device.report(seq, &plain()),
+                1 => device.carry(&device.frame(FrameType::UpControl, seq, &[3, 0, 1, 0, 0, 0, 1])),
+                2 => classic.seal(&classic.message(seq, now)),
+                3 => carry(Some(&classic.title), &[0x18, 3, 2, 0]),
+                4 => {
+                    segments(&device.report(seq, &vec![0x80; 300]), 90).swap_remove(random.below(3) as usize)
+                }
+                _ => (0..random.below(60)).map(|_| random.below(256) as u8).collect(),
+            };
+            // Flipped, cut, repeated in part, grown.
+            for _ in 0..random.below(4) {
+                let at = random.below(apdu.len() as u64) as usize;
+                match random.below(4) {
+                    0 if !apdu.is_empty() => apdu[at] ^= 1 << random.below(8),
+                    1 => apdu.truncate(at),
+                    2 => apdu.extend_from_within(at..),
+                    _ => apdu.insert(at, random.below(256) as u8),
+                }
+            }
+            if number % 7 > 0 {
+                apdus.push(apdu);
+            }
+        }
+        graph.send(batch, &apdus);
+    }
+    let graph = graph.drain();
+    let (received, ends) = graph.account();
+    assert_eq!(received, ends, "seed {seed}");
+    assert_eq!(graph.sum("metergraph_restarts_total", None), 0, "seed {seed}");
+    let journaled = graph.sum("metergraph_frames_journaled_total", None);
+    assert!(journaled > 100 && received > journaled + 500, "{journaled} of {received}");
 }
 
 #[test]

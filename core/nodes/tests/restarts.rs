@@ -13,7 +13,7 @@ mod common;
 
 use std::collections::HashSet;
 
-use common::device::plain;
+use common::device::{carry, layout, plain};
 use common::fleet::Fleet;
 use common::graph::{Graph, Wishes};
 use common::site::Site;
@@ -80,13 +80,25 @@ fn a_stop_in_the_middle_counts_every_frame() {
         let mut fleet = Fleet::of(&site);
         fleet.report(&site, &graph, 1);
         fleet.finish(&site, &graph);
+        // Among them some that each node refuses, and repeats.
+        let mut forged = site.devices[3].frame(FrameType::Report, 900, &plain());
+        forged[12] ^= 1;
+        let mut stranger = forged.clone();
+        stranger[2] ^= 1;
+        let others = [
+            site.devices[3].carry(&forged),
+            site.devices[3].carry(&stranger),
+            b"no APDU".to_vec(),
+            carry(None, &[0x18, 1, 2]),
+            site.devices[0].report(0, &site.devices[0].readings(&layout(), 0)),
+        ];
         // Queues fill up behind a commit that takes long; every worker waits for room in the next edge.
         gate.close();
         for round in 0..8 + random.below(4) {
             if graph.received.waiting() == graph.received.batches_max() {
                 break;
             }
-            fleet.report(&site, &graph, u32::try_from(round).unwrap());
+            fleet.report_among(&site, &graph, u32::try_from(round).unwrap(), &others);
             std::thread::sleep(std::time::Duration::from_millis(random.below(4)));
         }
         // The commit ends when the word to stop is out.

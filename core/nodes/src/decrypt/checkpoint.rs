@@ -269,6 +269,84 @@ fn owned(associations: &mut Associations, sid: Sid) -> Option<&mut Association> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use journal::files::ForgetfulFiles;
+    use journal::{Settings, Writer};
+    use record::{Origin, Report};
+    use seal::ids::Dev;
+    use seal::secret::Prk;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    const EPOCH: Epoch = Epoch(3);
+
+    /// Associations 0 to 5, as far as this shard owns them.
+    fn associations(own: ShardOf) -> Associations {
+        let mut associations = Associations::new(own.shard, own.shards);
+        for sid in (0..6).map(Sid).filter(|sid| own.covers(sid.partition())) {
+            let keys = seal::schedule::derive(&Prk::from_octets([7; 32]), sid);
+            associations.add(Association::new(sid, Dev([1; 8]), EPOCH, keys));
+        }
+        associations
+    }
+
+    fn classics() -> Classics {
+        Classics::new(Default::default())
+    }
+
+    /// One report of each association.
+    fn append(writer: &mut Writer, seq: u32) -> Position {
+        for sid in (0..6).map(Sid) {
+            let dev = Dev([1; 8]);
+            let report = Report { sid, dev, epoch: EPOCH, origin: Origin::Raw, seq, iv: 0, received: 0 };
+            writer.append(record::REPORT, &report.head()).unwrap();
+        }
+        writer.commit().unwrap()
+    }
+
+    /// The windows that a start finds: highest and bits of each association.
+    fn found(log: &Log, own: ShardOf) -> Vec<(u32, u64)> {
+        let (mut associations, mut classics) = (associations(own), classics());
+        read(log, &mut associations, &mut classics).unwrap();
+        associations
+            .iter()
+            .map(|a| a.durable(EPOCH).map_or((0, 0), |view| (view.highest, view.bits)))
+            .collect()
+    }
+
+    #[test]
+    fn checkpoints_of_other_shards_at_other_positions_are_put_together() {
+        let log = Log::new(Arc::new(ForgetfulFiles::default()), Path::new("/journal").into());
+        let mut writer = Writer::open(log.files(), log.folder(), Settings::default(), log.durable()).unwrap();
+        let own = |shard, shards| ShardOf { shard, shards };
+        // Two shards write after the first and after the third round of reports.
+        for (round, shard) in [(0, Some(1)), (1, None), (2, Some(0)), (3, None)] {
+            let position = append(&mut writer, round);
+            let Some(shard) = shard else { continue };
+            let (mut state, mut cache) = (associations(own(shard, 2)), classics());
+            replay(&log, Position::START, &mut state, &mut cache).unwrap();
+            write(&log, own(shard, 2), position, &state, &cache).unwrap();
+        }
+        for shards in 1..5 {
+            for shard in 0..shards {
+                let windows = found(&log, own(shard, shards));
+                assert!(
+                    windows.iter().all(|window| *window == (3, 0b1111)),
+                    "{shard} of {shards}: {windows:?}"
+                );
+            }
+        }
+        // The old ones go when all of the new number are there, and not before.
+        let names = || log.files().list(&log.folder().join(FOLDER)).unwrap();
+        let end = append(&mut writer, 4);
+        for shard in 0..3 {
+            assert_eq!(names().iter().filter(|name| name.ends_with("-of-2")).count(), 2);
+            let (mut state, mut cache) = (associations(own(shard, 3)), classics());
+            read(&log, &mut state, &mut cache).unwrap();
+            write(&log, own(shard, 3), end, &state, &cache).unwrap();
+        }
+        assert_eq!(names(), ["windows-0-of-3", "windows-1-of-3", "windows-2-of-3"]);
+        assert!(found(&log, own(0, 1)).iter().all(|window| *window == (4, 0b1_1111)));
+    }
 
     #[test]
     fn names_read_back() {

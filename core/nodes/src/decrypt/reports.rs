@@ -3,10 +3,10 @@
 use c1222::{Epsem, SecurityMode};
 use node::event::unix_ns;
 use node::{Batch, Context, Frame, Reason, Severity, Source};
-use seal::association::Accepted;
+use seal::association::{Accepted, Association};
 use seal::control::{Items, Up};
 use seal::frame::{FrameType, Head, TAG_LEN};
-use seal::ids::Sid;
+use seal::ids::{Epoch, Sid};
 use seal::profile1::{self, Job};
 use seal::refusal::Refusal;
 
@@ -32,6 +32,27 @@ pub(super) struct Candidate {
     start: usize,
     /// Octets of ciphertext and tag.
     len: usize,
+}
+
+impl Candidate {
+    /// The plaintext, once it is opened.
+    fn body<'b>(&self, batch: &'b Batch) -> &'b [u8] {
+        let end = self.start.saturating_add(self.len).saturating_sub(TAG_LEN);
+        batch.data.get(self.start..end).unwrap_or_default()
+    }
+
+    /// The record that it becomes, but for its body.
+    fn report(&self, association: &Association, epoch: Epoch, received: u64, body: &[u8]) -> Report {
+        Report {
+            sid: association.sid(),
+            dev: association.dev(),
+            epoch,
+            origin: origin(self.head.frame_type, body),
+            seq: self.head.seq,
+            iv: 0,
+            received,
+        }
+    }
 }
 
 impl Shard {
@@ -98,22 +119,12 @@ impl Shard {
         let (received, now_ms) = (unix_ns(), self.now_ms());
         let mut duplicates = 0;
         for (candidate, opened) in frames {
-            let place = candidate.place;
-            let Some(entry) = self.associations.get_mut(place) else { continue };
+            let Some(entry) = self.associations.get_mut(candidate.place) else { continue };
             match entry.association.accept(&candidate.head, opened) {
                 Ok(Accepted::Fresh(epoch)) => {
                     entry.hear(candidate.heard);
-                    let end = candidate.start.saturating_add(candidate.len).saturating_sub(TAG_LEN);
-                    let body = batch.data.get(candidate.start..end).unwrap_or_default();
-                    let report = Report {
-                        sid: entry.association.sid(),
-                        dev: entry.association.dev(),
-                        epoch,
-                        origin: origin(candidate.head.frame_type, body),
-                        seq: candidate.head.seq,
-                        iv: 0,
-                        received,
-                    };
+                    let (place, body) = (candidate.place, candidate.body(batch));
+                    let report = candidate.report(&entry.association, epoch, received, body);
                     out.push_with(record::descriptor(record::REPORT), |data| {
                         data.extend_from_slice(&report.head());
                         data.extend_from_slice(body);
@@ -124,27 +135,13 @@ impl Shard {
                 }
                 Ok(Accepted::Duplicate { epoch, durable }) => {
                     duplicates += 1;
-                    // Once durable it is acknowledged again, at most once a second.
-                    if durable && now_ms.wrapping_sub(entry.repeated) >= AGAIN_MS {
-                        entry.repeated = now_ms;
-                        let (to, ready) = (candidate.heard, entry.association.counter().is_reserved());
-                        let reserving = reserve(&mut self.sent, place, entry, out);
-                        if ready {
-                            self.acknowledgements.again(place, epoch, to);
-                        } else if reserving {
-                            self.sent.push(Sent::Again { place, epoch, to });
-                        }
+                    if durable {
+                        self.acknowledge_again(candidate, epoch, now_ms, out);
                     }
                 }
                 Err(refusal) => {
                     if refusal == Refusal::Auth {
-                        entry.failures = entry.failures.saturating_add(1);
-                        if entry.failures == FAILURES_MAX {
-                            let source = Source::Association(candidate.head.id);
-                            context.events.report(reasons::UP_LIMIT, Severity::Alarm, source, || {
-                                format!("{FAILURES_MAX} frames did not open: its epoch should advance")
-                            });
-                        }
+                        self.count_failure(context, candidate.place);
                     }
                     self.refuse(context, candidate.heard, candidate.head.sid(), refusal);
                 }
@@ -152,6 +149,35 @@ impl Shard {
         }
         self.numbers.duplicates.add(duplicates);
         context.let_go(duplicates);
+    }
+
+    /// A repeat of a durable report is acknowledged again, at most once a second.
+    fn acknowledge_again(&mut self, candidate: &Candidate, epoch: Epoch, now_ms: u32, out: &mut Batch) {
+        let Candidate { place, heard, .. } = *candidate;
+        let Some(entry) = self.associations.get_mut(place) else { return };
+        if now_ms.wrapping_sub(entry.repeated) < AGAIN_MS {
+            return;
+        }
+        entry.repeated = now_ms;
+        let ready = entry.association.counter().is_reserved();
+        let reserving = reserve(&mut self.sent, place, entry, out);
+        if ready {
+            self.acknowledgements.again(place, epoch, heard);
+        } else if reserving {
+            self.sent.push(Sent::Again { place, epoch, to: heard });
+        }
+    }
+
+    /// Many frames that do not open are an alarm; nobody is locked out for them, since `sid` can be spoofed.
+    fn count_failure(&mut self, context: &mut Context, place: Place) {
+        let Some(entry) = self.associations.get_mut(place) else { return };
+        entry.failures = entry.failures.saturating_add(1);
+        if entry.failures == FAILURES_MAX {
+            let source = Source::Association(entry.association.sid().0);
+            context.events.report(reasons::UP_LIMIT, Severity::Alarm, source, || {
+                format!("{FAILURES_MAX} frames did not open: its epoch should advance")
+            });
+        }
     }
 
     fn refuse(&mut self, context: &mut Context, heard: Heard, sid: Sid, refusal: Refusal) {

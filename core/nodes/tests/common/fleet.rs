@@ -39,7 +39,12 @@ impl Fleet {
 
     /// One fresh report of each device that may send one, as one batch.
     pub fn report(&mut self, site: &Site, graph: &Graph, link: u32) {
-        let mut apdus = Vec::new();
+        self.report_among(site, graph, link, &[]);
+    }
+
+    /// As [`Self::report`], in one batch with other frames.
+    pub fn report_among(&mut self, site: &Site, graph: &Graph, link: u32, others: &[Vec<u8>]) {
+        let mut apdus = others.to_vec();
         for (device, state) in site.devices.iter().zip(&mut self.states) {
             let oldest = state.unacknowledged.first_key_value().map_or(state.next, |(seq, _)| *seq);
             if state.unacknowledged.len() < UNACKNOWLEDGED_MAX && state.next <= oldest + 63 {

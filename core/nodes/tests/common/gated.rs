@@ -9,6 +9,8 @@ use journal::files::{FileError, FileHandle, Files, Lock, Open};
 struct State {
     /// Syncs of files with this in their path wait.
     held: Option<&'static str>,
+    /// But so many of them.
+    passes: u32,
     /// The next sync of a file with this in its name panics.
     panic_at: Option<&'static str>,
 }
@@ -25,7 +27,14 @@ impl Gate {
 
     /// Holds up the syncs of files with this in their path.
     pub fn hold(&self, name: &'static str) {
-        self.0.0.lock().unwrap().held = Some(name);
+        self.hold_after(0, name);
+    }
+
+    /// Lets so many syncs of files with this in their path through, then holds them up.
+    pub fn hold_after(&self, passes: u32, name: &'static str) {
+        let mut state = self.0.0.lock().unwrap();
+        (state.held, state.passes) = (Some(name), passes);
+        self.0.1.notify_all();
     }
 
     pub fn open(&self) {
@@ -40,7 +49,13 @@ impl Gate {
 
     fn pass(&self, path: &Path) {
         let fits = |name: &str| path.to_str().unwrap().contains(name);
-        let held = |state: &mut State| state.held.is_some_and(fits);
+        let held = |state: &mut State| {
+            if !state.held.is_some_and(fits) || state.passes > 0 {
+                state.passes = state.passes.saturating_sub(u32::from(state.held.is_some_and(fits)));
+                return false;
+            }
+            true
+        };
         let mut state = self.0.1.wait_while(self.0.0.lock().unwrap(), held).unwrap();
         let hit = state.panic_at.is_some_and(fits);
         if hit {
