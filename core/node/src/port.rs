@@ -19,6 +19,14 @@ pub enum PortType {
     Sealed,
     /// Octets for a transport to send: from `downlink` to a transport.
     Transmit,
+    /// EDHOC messages of end devices that register.
+    Registrations,
+    /// What a shard is told to do: new associations, commands to seal, group keys.
+    Orders,
+    /// Commands that wait for their signature.
+    Intents,
+    /// Entries for the audit log.
+    Audit,
     /// Events.
     Events,
 }
@@ -35,6 +43,10 @@ impl PortType {
             Self::Log => "log",
             Self::Sealed => "sealed",
             Self::Transmit => "transmit",
+            Self::Registrations => "registrations",
+            Self::Orders => "orders",
+            Self::Intents => "intents",
+            Self::Audit => "audit",
             Self::Events => "events",
         }
     }
@@ -42,7 +54,7 @@ impl PortType {
     /// Whether it flows towards end devices.
     #[must_use]
     pub fn is_downstream(self) -> bool {
-        matches!(self, Self::Sealed | Self::Transmit)
+        matches!(self, Self::Orders | Self::Intents | Self::Sealed | Self::Transmit)
     }
 }
 
@@ -68,6 +80,12 @@ impl InputSpec {
     #[must_use]
     pub fn some(port_type: PortType) -> Self {
         Self { port_type, min: 1, max: 64 }
+    }
+
+    /// Any number of entries of this type, also none.
+    #[must_use]
+    pub fn any(port_type: PortType) -> Self {
+        Self { port_type, min: 0, max: 64 }
     }
 
     /// Exactly one entry of this type.

@@ -10,6 +10,38 @@ use seal::ids::{Dev, Epoch, Sid};
 pub const REPORT: u8 = 1;
 /// Kind octet of [`Reservation`].
 pub const RESERVATION: u8 = 2;
+/// A registered association, sealed as it stands in the key store.
+pub const ASSOCIATION: u8 = 3;
+/// A candidate epoch was proven.
+pub const PROMOTED: u8 = 4;
+/// Epochs were issued.
+pub const ISSUED: u8 = 5;
+/// A new association was proven.
+pub const PROVED: u8 = 6;
+/// An association was replaced.
+pub const RETIRED: u8 = 7;
+/// A device was revoked.
+pub const REVOKED: u8 = 8;
+/// A group's key of one epoch, sealed.
+pub const GROUP_KEY: u8 = 9;
+/// A command was asked for.
+pub const INTENT: u8 = 10;
+/// A command was signed.
+pub const SIGNED: u8 = 11;
+/// A command was refused by the signer.
+pub const REFUSED: u8 = 12;
+/// A command ended.
+pub const CLOSED: u8 = 13;
+/// A command was approved.
+pub const APPROVAL: u8 = 14;
+/// A group changed.
+pub const GROUP: u8 = 15;
+/// An epoch campaign went on.
+pub const CAMPAIGN: u8 = 16;
+/// An audit entry, sealed.
+pub const AUDIT: u8 = 17;
+/// Command counters were reserved.
+pub const CTR: u8 = 18;
 
 /// The kind octet of a record on its way to the journal, where it stands in the descriptor's tag.
 #[must_use]

@@ -27,9 +27,12 @@ const EVENTS: usize = 1024;
 fn allowed(port_type: PortType) -> &'static [WhenFull] {
     match port_type {
         PortType::Apdus | PortType::Frames => &[WhenFull::Wait, WhenFull::Drop],
+        // A device that registers comes again by itself.
+        PortType::Registrations => &[WhenFull::Drop, WhenFull::Wait],
         // Journal records carry window changes and are settled one by one; what goes down to a device
         // may be a command.
         PortType::Received | PortType::Records | PortType::Sealed | PortType::Transmit => &[WhenFull::Wait],
+        PortType::Orders | PortType::Intents | PortType::Audit => &[WhenFull::Wait],
         PortType::Events => &[WhenFull::Collapse, WhenFull::Drop],
         PortType::Log => &[],
     }

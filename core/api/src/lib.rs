@@ -1,0 +1,1 @@
+//! Node kind `api`: commands and devices over HTTP.

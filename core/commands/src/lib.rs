@@ -1,0 +1,1 @@
+//! Commands: intents, policy, signing, the desk's table, groups and campaigns.
