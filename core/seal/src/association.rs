@@ -15,9 +15,11 @@ use crate::control::Ack;
 use crate::counter::{Counter, HEAD_END_BLOCK};
 use crate::frame::{Bound, Head};
 use crate::ids::{Dev, Epoch, Sid, System};
+use crate::oscore::CommonIv;
 use crate::profile1::Channel;
 use crate::refusal::Refusal;
 use crate::schedule::AssociationKeys;
+use crate::secret::Key128;
 use crate::window::{Place, View, Window};
 
 /// Epochs that were issued and are not proven, at most.
@@ -26,6 +28,18 @@ pub const CANDIDATES_MAX: usize = 4;
 pub const RETIRING_MAX: usize = 2;
 /// ... and for so long, in seconds.
 pub const RETIRING_S: u64 = 72 * 3600;
+
+/// Of an association that was erased: no frame has it.
+const NOBODY: Sid = Sid(u32::MAX);
+
+/// In the place of keys that were erased.
+fn no_keys() -> AssociationKeys {
+    AssociationKeys {
+        up: Key128::from_octets([0; Key128::LEN]),
+        dn: Key128::from_octets([0; Key128::LEN]),
+        common_iv: [0; _],
+    }
+}
 
 /// What became of a frame that opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,9 +124,24 @@ impl Association {
         self.active.epoch
     }
 
-    /// Refuses all its frames from now on.
+    /// Refuses all its frames from now on, and erases its keys.
     pub fn revoke(&mut self) {
         self.revoked = true;
+        self.others = None;
+        self.active = Generation::new(self.active.epoch, no_keys());
+        self.counter = Counter::default();
+    }
+
+    /// Whether it was revoked.
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
+        self.revoked
+    }
+
+    /// Erases it: no frame is its own from now on.
+    pub fn erase(&mut self) {
+        self.revoke();
+        self.sid = NOBODY;
     }
 
     /// All steps before opening. The answer is what the frame has to be opened with.
@@ -179,6 +208,11 @@ impl Association {
         }
     }
 
+    /// At a start: the journal says that this candidate was proven. As [`Self::committed`].
+    pub fn promoted(&mut self, epoch: Epoch, now: u64) -> bool {
+        self.promote(epoch, now)
+    }
+
     /// Takes in a frame that the journal holds, at a start: as [`Self::committed`].
     pub fn restore(&mut self, epoch: Epoch, seq: u32, now: u64) -> bool {
         if let Some(generation) = self.by_epoch_mut(epoch) {
@@ -214,6 +248,20 @@ impl Association {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// At a start: adds the frames of a checkpoint to what is known of an epoch.
+    pub fn merge(&mut self, epoch: Epoch, view: View) {
+        let Some(generation) = self.by_epoch_mut(epoch) else { return };
+        match (generation.window.durable(), Window::from_durable(view)) {
+            (None, Some(window)) => generation.window = window,
+            (Some(_), Some(_)) => {
+                let seen = (0..u64::BITS).filter(|down| view.bits >> down & 1 == 1);
+                seen.filter_map(|down| view.highest.checked_sub(down))
+                    .for_each(|seq| generation.window.restore(seq));
+            }
+            (_, None) => {}
         }
     }
 
@@ -282,6 +330,33 @@ impl Association {
         Some(epoch)
     }
 
+    /// Adds an epoch that retires at `until`, as a store holds it: without K_dn.
+    pub fn add_retiring(&mut self, epoch: Epoch, up: Key128, common_iv: CommonIv, until: u64) {
+        let keys = AssociationKeys { up, common_iv, ..no_keys() };
+        let others = self.others.get_or_insert_default();
+        others.retiring.push((Box::new(Generation::new(epoch, keys)), until));
+        others.crop();
+    }
+
+    /// The newest epoch that was issued; the active one when none is unproven.
+    #[must_use]
+    pub fn newest(&self) -> Epoch {
+        let newest = self.others.as_ref().and_then(|others| others.candidates.last());
+        newest.map_or(self.active.epoch, |candidate| candidate.epoch)
+    }
+
+    /// Whether this epoch is issued and not proven.
+    #[must_use]
+    #[inline]
+    pub fn is_candidate(&self, epoch: Epoch) -> bool {
+        epoch > self.active.epoch
+    }
+
+    /// The epochs whose frames are opened beside those of the active one.
+    pub fn other_epochs(&self) -> impl Iterator<Item = Epoch> {
+        self.others.iter().flat_map(|others| others.iter()).map(|generation| generation.epoch)
+    }
+
     /// Erases epochs that have retired long enough.
     pub fn expire(&mut self, now: u64) {
         if let Some(others) = &mut self.others {
@@ -292,11 +367,6 @@ impl Association {
         }
     }
 
-    fn newest(&self) -> Epoch {
-        let newest = self.others.as_ref().and_then(|others| others.candidates.last());
-        newest.map_or(self.active.epoch, |candidate| candidate.epoch)
-    }
-
     fn promote(&mut self, epoch: Epoch, now: u64) -> bool {
         let Some(others) = &mut self.others else { return false };
         let Some(place) = others.candidates.iter().position(|candidate| candidate.epoch == epoch) else {
@@ -304,9 +374,10 @@ impl Association {
         };
         let Some(mut proven) = others.candidates.drain(..=place).next_back() else { return false };
         core::mem::swap(&mut self.active, &mut *proven);
+        // Nothing is sealed under it any more.
+        proven.keys.dn = no_keys().dn;
         others.retiring.push((proven, now.saturating_add(RETIRING_S)));
-        let surplus = others.retiring.len().saturating_sub(RETIRING_MAX);
-        others.retiring.drain(..surplus);
+        others.crop();
         // The new epoch's K_dn has counted nothing yet.
         self.counter = Counter::default();
         true
@@ -339,6 +410,12 @@ impl Association {
 }
 
 impl Others {
+    /// Of more than so many retiring epochs the oldest is erased at once.
+    fn crop(&mut self) {
+        let surplus = self.retiring.len().saturating_sub(RETIRING_MAX);
+        self.retiring.drain(..surplus);
+    }
+
     fn iter(&self) -> impl Iterator<Item = &Generation> {
         self.candidates.iter().chain(self.retiring.iter().map(|(generation, _)| generation)).map(Box::as_ref)
     }
@@ -355,7 +432,7 @@ mod tests {
     use crate::frame::{FrameType, HEAD_LEN};
     use crate::profile1::{open_batch, open_one};
     use crate::schedule;
-    use crate::secret::{Key128, Prk};
+    use crate::secret::Prk;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
