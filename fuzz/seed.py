@@ -10,7 +10,8 @@ import pathlib
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 VECTORS = ROOT / "tests" / "vectors"
 CORPUS = ROOT / "fuzz" / "corpus"
-TARGETS = ["apdu", "epsem", "tables", "profile1_frame", "graph_file", "device_profile", "shipment_file", "segments"]
+TARGETS = ["apdu", "epsem", "tables", "profile1_frame", "graph_file", "device_profile", "shipment_file", "segments", "edhoc_message_1",
+           "edhoc_head_end", "edhoc_device", "command"]
 
 
 def seed(target: str, octets: bytes) -> None:
@@ -62,6 +63,22 @@ def main() -> None:
         for plaintext in hex_values(load(f"profile/{name}.json"), "plaintext"):
             seed("epsem", plaintext)
             seed("profile1_frame", plaintext)
+    for name in ["edhoc/negative-message-1", "edhoc/method3-suite2", "profile/registration",
+                 "profile/registration-refusals"]:
+        for key in ["message_1", "input", "octets", "message", "credential", "cred_i", "cred_r", "error"]:
+            for octets in hex_values(load(f"{name}.json"), key):
+                seed("edhoc_message_1", octets)
+    # A first octet that cuts nothing, then zeros: the good messages.
+    for target in ["edhoc_head_end", "edhoc_device"]:
+        for cut in range(4):
+            seed(target, bytes([cut]) + bytes(64))
+    for name in ["downstream", "annex-a", "device-refusals"]:
+        vectors = load(f"profile/{name}.json")
+        for key in ["command", "plaintext", "body", "items", "octets"]:
+            for octets in hex_values(vectors, key):
+                seed("command", octets)
+                for octet in range(6):
+                    seed("command", bytes([octet]) + octets)
     for path in sorted(ROOT.glob("graphs/*.toml")) + sorted(ROOT.glob("tests/diagnostics/*/graph.toml")):
         seed("graph_file", path.read_bytes())
     for path in sorted(ROOT.glob("graphs/profiles/*.toml")):
