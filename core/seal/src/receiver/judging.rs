@@ -87,8 +87,8 @@ impl Receiver {
         addressee: Addressee,
         digest: &[u8; 32],
     ) -> Result<Option<Vec<u8>>, Refusal> {
-        let key = (command.skid, addressee.scope());
-        let Some(floor) = self.floors.iter().find(|floor| (floor.skid, floor.scope) == key) else {
+        let sequence = (command.skid, addressee.scope());
+        let Some(floor) = self.floors.iter().find(|floor| (floor.skid, floor.scope) == sequence) else {
             let room = self.floors.len() < FLOORS_MAX;
             return if command.ctr > 0 && room { Ok(None) } else { Err(Refusal::Ctr) };
         };
