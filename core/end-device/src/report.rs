@@ -113,6 +113,18 @@ impl ReportLayout {
         &self.profile.name
     }
 
+    /// The device profile.
+    #[must_use]
+    pub fn profile(&self) -> &DeviceProfile {
+        &self.profile
+    }
+
+    /// The devices' class, as ST0 and reports have it.
+    #[must_use]
+    pub fn device_class(&self) -> [u8; 4] {
+        self.profile.identity.device_class
+    }
+
     /// Octets of each report's EPSEM.
     #[must_use]
     pub fn octets(&self) -> usize {

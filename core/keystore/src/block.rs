@@ -12,7 +12,9 @@
 //! record*  u16 length of what follows, sid u32, dev 8, nonce 13, ciphertext, tag 16
 //! ```
 
-use seal::at_rest::{AtRestError, Dek, NONCE_LEN, OVERHEAD};
+use std::collections::HashMap;
+
+use seal::at_rest::{Dek, NONCE_LEN, OVERHEAD};
 use seal::ids::{Dev, Sid};
 use zeroize::Zeroizing;
 
@@ -68,37 +70,194 @@ impl Place {
         value: &[u8],
         sink: &mut dyn FnMut(Record<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut rest = value.strip_prefix(&[record::VERSION]).ok_or_else(|| self.damaged())?;
+        let (version, mut rest) = split(value).ok_or_else(|| self.damaged())?;
         let mut buffer = Zeroizing::new([0; record::OCTETS_MAX + OVERHEAD]);
         while !rest.is_empty() {
             let (sid, dev, sealed) = next(&mut rest).ok_or_else(|| self.damaged())?;
-            let place = buffer.get_mut(..sealed.len()).ok_or_else(|| self.damaged())?;
-            place.copy_from_slice(sealed);
-            let opened = dek.open(&authenticated(sid, dev), place).map_err(|_| self.damaged())?;
-            let record = Record::read(sid, dev, opened).filter(|_| Self::of(sid) == self);
-            sink(record.ok_or_else(|| self.damaged())?)?;
+            sink(self.record(dek, (version, sid, dev), sealed, buffer.as_mut_slice())?)?;
         }
         Ok(())
     }
+
+    /// Opens one record in `buffer`.
+    fn record<'b>(
+        self,
+        dek: &Dek,
+        (version, sid, dev): (u8, Sid, Dev),
+        sealed: &[u8],
+        buffer: &'b mut [u8],
+    ) -> Result<Record<'b>, StoreError> {
+        let place = buffer.get_mut(..sealed.len()).ok_or_else(|| self.damaged())?;
+        place.copy_from_slice(sealed);
+        let opened = dek.open(&authenticated(version, sid, dev), place).map_err(|_| self.damaged())?;
+        let record = Record::read(version, sid, dev, opened).filter(|_| Self::of(sid) == self);
+        record.ok_or_else(|| self.damaged())
+    }
 }
 
-/// Appends a record of at most [`record::OCTETS_MAX`] octets to the value of its block, which is empty at
-/// first. The nonce is random.
-pub(crate) fn append(
-    value: &mut Vec<u8>,
+/// Appends a record of at most [`record::OCTETS_MAX`] octets, sealed. The nonce is random.
+pub(crate) fn seal(
+    out: &mut Vec<u8>,
     dek: &Dek,
     nonce: [u8; NONCE_LEN],
     (sid, dev): (Sid, Dev),
     record: &[u8],
-) -> Result<(), AtRestError> {
-    if value.is_empty() {
-        value.push(record::VERSION);
+) -> Result<(), StoreError> {
+    Ok(dek.seal(nonce, &authenticated(record::VERSION, sid, dev), record, out)?)
+}
+
+/// Opens a record that stands for itself, in `buffer`.
+pub(crate) fn open<'b>(
+    dek: &Dek,
+    (sid, dev): (Sid, Dev),
+    sealed: &[u8],
+    buffer: &'b mut [u8],
+) -> Result<Record<'b>, StoreError> {
+    Place::of(sid).record(dek, (record::VERSION, sid, dev), sealed, buffer)
+}
+
+/// A block that is changed: records are opened one by one, where they are asked for, and what is not touched
+/// stays as it was sealed.
+pub(crate) struct Edit<'a> {
+    place: Place,
+    dek: &'a Dek,
+    version: u8,
+    records: Vec<Entry<'a>>,
+    /// Places in `records` by slot.
+    slots: HashMap<u32, usize>,
+}
+
+struct Entry<'a> {
+    sid: Sid,
+    dev: Dev,
+    octets: Octets<'a>,
+}
+
+enum Octets<'a> {
+    Sealed(&'a [u8]),
+    Plain(Zeroizing<Vec<u8>>),
+}
+
+impl<'a> Edit<'a> {
+    /// Begins with the value that stands here, or with no octets for a new block.
+    pub(crate) fn begin(place: Place, dek: &'a Dek, value: &'a [u8]) -> Result<Self, StoreError> {
+        let (version, mut rest) = match value {
+            [] => (record::VERSION, value),
+            _ => split(value).ok_or_else(|| place.damaged())?,
+        };
+        let mut edit = Self { place, dek, version, records: Vec::new(), slots: HashMap::new() };
+        while !rest.is_empty() {
+            let (sid, dev, sealed) = next(&mut rest).ok_or_else(|| place.damaged())?;
+            edit.slots.insert(sid.slot(), edit.records.len());
+            edit.records.push(Entry { sid, dev, octets: Octets::Sealed(sealed) });
+        }
+        Ok(edit)
     }
-    let length = 4 + 8 + record.len() + OVERHEAD;
-    value.extend_from_slice(&(length as u16).to_be_bytes());
-    value.extend_from_slice(&sid.0.to_be_bytes());
-    value.extend_from_slice(&dev.0);
-    dek.seal(nonce, &authenticated(sid, dev), record, value)
+
+    /// Whose record stands in the slot of this association.
+    pub(crate) fn occupant(&self, sid: Sid) -> Option<(Sid, Dev)> {
+        let entry = self.records.get(*self.slots.get(&sid.slot())?)?;
+        Some((entry.sid, entry.dev))
+    }
+
+    /// The record of this association, in `buffer`; `None` when it is not here.
+    pub(crate) fn find<'b>(
+        &self,
+        sid: Sid,
+        buffer: &'b mut [u8],
+    ) -> Result<Option<Record<'b>>, StoreError> {
+        let entry = self.slots.get(&sid.slot()).and_then(|at| self.records.get(*at));
+        let Some(entry) = entry.filter(|entry| entry.sid == sid) else { return Ok(None) };
+        match &entry.octets {
+            Octets::Sealed(sealed) => {
+                self.place.record(self.dek, (self.version, sid, entry.dev), sealed, buffer).map(Some)
+            }
+            Octets::Plain(octets) => {
+                let place = buffer.get_mut(..octets.len()).ok_or_else(|| self.place.damaged())?;
+                place.copy_from_slice(octets);
+                let record = Record::read(record::VERSION, sid, entry.dev, place);
+                record.map(Some).ok_or_else(|| self.place.damaged())
+            }
+        }
+    }
+
+    /// Sets the record of an association; one that stood in its slot is replaced. `write` fills a buffer that
+    /// has room for the longest record.
+    pub(crate) fn set(&mut self, (sid, dev): (Sid, Dev), write: impl FnOnce(&mut Vec<u8>)) {
+        let mut octets = Zeroizing::new(Vec::with_capacity(record::OCTETS_MAX));
+        write(&mut octets);
+        let entry = Entry { sid, dev, octets: Octets::Plain(octets) };
+        match self.slots.get(&sid.slot()).and_then(|at| self.records.get_mut(*at)) {
+            Some(before) => *before = entry,
+            None => {
+                self.slots.insert(sid.slot(), self.records.len());
+                self.records.push(entry);
+            }
+        }
+    }
+
+    /// Seals every record anew, as after a change of the data key or of the record's layout.
+    fn renew(&mut self) -> Result<(), StoreError> {
+        let mut buffer = Zeroizing::new([0; record::OCTETS_MAX + OVERHEAD]);
+        for at in 0..self.records.len() {
+            let Some(Entry { sid, dev, octets: Octets::Sealed(_) }) = self.records.get(at) else { continue };
+            let (sid, dev) = (*sid, *dev);
+            let Some(record) = self.find(sid, buffer.as_mut_slice())? else {
+                return Err(self.place.damaged());
+            };
+            let keys = record.keys();
+            if keys.is_none() && !record.head.gone {
+                return Err(self.place.damaged());
+            }
+            let head = record.head;
+            self.set((sid, dev), |out| record::write(out, &head, keys.as_ref()));
+        }
+        Ok(())
+    }
+
+    /// The value of the changed block, in records of the present layout.
+    pub(crate) fn finish(mut self) -> Result<Vec<u8>, StoreError> {
+        if self.version != record::VERSION {
+            self.renew()?;
+        }
+        self.write(self.dek)
+    }
+
+    /// The value of the block under another data key.
+    pub(crate) fn finish_under(mut self, dek: &Dek) -> Result<Vec<u8>, StoreError> {
+        self.renew()?;
+        self.write(dek)
+    }
+
+    fn write(&self, dek: &Dek) -> Result<Vec<u8>, StoreError> {
+        let plain = |entry: &&Entry<'_>| matches!(entry.octets, Octets::Plain(_));
+        let mut nonces = vec![[0; NONCE_LEN]; self.records.iter().filter(plain).count()];
+        getrandom::fill(nonces.as_flattened_mut())?;
+        let mut value = vec![record::VERSION];
+        for entry in &self.records {
+            let length = match &entry.octets {
+                Octets::Sealed(sealed) => sealed.len(),
+                Octets::Plain(octets) => octets.len() + OVERHEAD,
+            };
+            value.extend_from_slice(&((4 + 8 + length) as u16).to_be_bytes());
+            value.extend_from_slice(&entry.sid.0.to_be_bytes());
+            value.extend_from_slice(&entry.dev.0);
+            match &entry.octets {
+                Octets::Sealed(sealed) => value.extend_from_slice(sealed),
+                Octets::Plain(octets) => {
+                    let nonce = nonces.pop().ok_or_else(|| self.place.damaged())?;
+                    seal(&mut value, dek, nonce, (entry.sid, entry.dev), octets)?;
+                }
+            }
+        }
+        Ok(value)
+    }
+}
+
+/// The version of a value's records, and they.
+fn split(value: &[u8]) -> Option<(u8, &[u8])> {
+    let (version, rest) = value.split_first()?;
+    [record::VERSION_1, record::VERSION].contains(version).then_some((*version, rest))
 }
 
 /// Takes one sealed record from the head of `octets`.
@@ -112,15 +271,15 @@ fn next<'a>(octets: &mut &'a [u8]) -> Option<(Sid, Dev, &'a [u8])> {
 }
 
 /// `table ‖ sid ‖ dev ‖ record version`.
-fn authenticated(sid: Sid, dev: Dev) -> [u8; 14] {
+fn authenticated(version: u8, sid: Sid, dev: Dev) -> [u8; 14] {
     let mut octets = [0; 14];
     let (table, rest) = octets.split_at_mut(1);
     let (id, rest) = rest.split_at_mut(4);
-    let (device, version) = rest.split_at_mut(8);
+    let (device, last) = rest.split_at_mut(8);
     table.copy_from_slice(&[Table::Association.octet()]);
     id.copy_from_slice(&sid.0.to_be_bytes());
     device.copy_from_slice(&dev.0);
-    version.copy_from_slice(&[record::VERSION]);
+    last.copy_from_slice(&[version]);
     octets
 }
 
@@ -137,13 +296,13 @@ mod tests {
 
     /// A block of two records, and its place.
     fn block() -> (Place, Vec<u8>) {
-        let mut value = Vec::new();
-        for (row, nonce) in rows().iter().zip(0..) {
-            let mut record = Vec::new();
-            record::write(&mut record, row, crate::ProfileId([7; 32]));
-            append(&mut value, &dek(), [nonce; 13], (row.sid, row.dev), &record).unwrap();
+        let (place, dek) = (Place::of(rows()[0].sid), dek());
+        let mut edit = Edit::begin(place, &dek, &[]).unwrap();
+        for (row, generation) in rows().iter().zip(0_u32..) {
+            let sid = Sid(row.sid.0 + (generation << 10));
+            edit.set((sid, row.dev), |out| record::write_row(out, row, crate::ProfileId([7; 32])));
         }
-        (Place::of(rows()[0].sid), value)
+        (place, edit.finish().unwrap())
     }
 
     fn open(place: Place, value: &[u8]) -> Result<Vec<Sid>, StoreError> {
@@ -172,7 +331,8 @@ mod tests {
     #[test]
     fn a_block_opens_in_its_place_only() {
         let (place, value) = block();
-        assert_eq!(open(place, &value).unwrap(), rows().map(|row| row.sid));
+        let sid = rows()[0].sid;
+        assert_eq!(open(place, &value).unwrap(), [sid, Sid(sid.0 + 1024)]);
         for other in
             [Place { partition: place.partition ^ 1, ..place }, Place { block: place.block ^ 1, ..place }]
         {
@@ -195,12 +355,55 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_block_of_version_1_is_rewritten_whole() {
+        let ([row, _], dek) = (rows(), dek());
+        let old = crate::record::tests::version_1(&row);
+        let mut value = vec![record::VERSION_1];
+        value.extend_from_slice(&((12 + old.len() + OVERHEAD) as u16).to_be_bytes());
+        value.extend_from_slice(&row.sid.0.to_be_bytes());
+        value.extend_from_slice(&row.dev.0);
+        dek.seal([1; 13], &authenticated(record::VERSION_1, row.sid, row.dev), &old, &mut value).unwrap();
+        let place = Place::of(row.sid);
+        assert_eq!(open(place, &value).unwrap(), [row.sid]);
+        let new = Edit::begin(place, &dek, &value).unwrap().finish().unwrap();
+        assert_eq!(new[0], record::VERSION);
+        assert_eq!(open(place, &new).unwrap(), [row.sid]);
+        let other = Dek::new(&Key256::from_octets([8; 32]));
+        let moved = Edit::begin(place, &dek, &value).unwrap().finish_under(&other).unwrap();
+        assert!(open(place, &moved).is_err());
+        place.open(&other, &moved, &mut |record| {
+            assert!(record.keys().is_some());
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn what_is_not_touched_stays_as_it_was_sealed() {
+        let (place, value) = block();
+        let (dek, [row, _]) = (dek(), rows());
+        let mut edit = Edit::begin(place, &dek, &value).unwrap();
+        assert_eq!(edit.occupant(row.sid), Some((row.sid, row.dev)));
+        let next = Sid::new(row.sid.generation() + 1, row.sid.slot()).unwrap();
+        edit.set((next, row.dev), |out| record::write_row(out, &row, crate::ProfileId([7; 32])));
+        let mut buffer = [0; record::OCTETS_MAX];
+        assert!(edit.find(row.sid, &mut buffer).unwrap().is_none());
+        assert!(edit.find(next, &mut buffer).unwrap().is_some());
+        let new = edit.finish().unwrap();
+        assert_eq!(open(place, &new).unwrap(), [next, Sid(row.sid.0 + 1024)]);
+        assert_eq!(new[new.len() - 100..], value[value.len() - 100..]);
+    }
+
     proptest! {
         #[test]
         fn opening_never_panics(mut octets in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = open(Place { partition: 0, block: 0 }, &octets);
-            octets.insert(0, record::VERSION);
-            let _ = open(Place { partition: 0, block: 0 }, &octets);
+            let (place, dek) = (Place { partition: 0, block: 0 }, dek());
+            for version in [record::VERSION, record::VERSION_1] {
+                let _ = open(place, &octets);
+                let _ = Edit::begin(place, &dek, &octets).map(|edit| edit.finish().is_ok());
+                octets.insert(0, version);
+            }
         }
     }
 }

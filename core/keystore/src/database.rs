@@ -1,6 +1,7 @@
 //! One sled database: opened, filled, read, closed.
 
 use std::io;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,9 +55,23 @@ impl Database {
         self.write(|| self.db.insert(key, value).map(drop))
     }
 
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
+        guard(&self.folder, || self.db.get(key))
+    }
+
     /// The entries whose keys begin with `prefix`, in order; none after an error.
     pub(crate) fn scan(&self, prefix: &[u8]) -> impl Iterator<Item = Result<Found, StoreError>> {
-        let mut entries = Some(self.db.scan_prefix(prefix));
+        self.guarded(self.db.scan_prefix(prefix))
+    }
+
+    /// The entries behind a key, or all, in order; none after an error.
+    pub(crate) fn scan_after(&self, key: Option<&[u8]>) -> impl Iterator<Item = Result<Found, StoreError>> {
+        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
+        self.guarded(self.db.range::<&[u8], _>((from, Bound::Unbounded)))
+    }
+
+    fn guarded(&self, entries: sled::Iter) -> impl Iterator<Item = Result<Found, StoreError>> {
+        let mut entries = Some(entries);
         std::iter::from_fn(move || {
             let found = guard(&self.folder, || entries.as_mut().and_then(Iterator::next).transpose());
             if found.is_err() {

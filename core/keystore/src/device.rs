@@ -46,6 +46,41 @@ impl fmt::Display for Kind {
     }
 }
 
+/// How an association stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// Registered; no frame under it was opened yet.
+    Fresh,
+    /// In use.
+    Proved,
+    /// Replaced by another of the same device: still opened for a while, nothing is sealed under it.
+    Retired,
+    /// Its device is revoked.
+    Revoked,
+    /// Its keys are erased.
+    Gone,
+}
+
+impl Standing {
+    /// The word for people and scripts.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Proved => "proved",
+            Self::Retired => "retired",
+            Self::Revoked => "revoked",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
 /// A word that is no [`Kind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a device's kind is `profile1` or `classic`")]

@@ -4,9 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use seal::at_rest::AtRestError;
+use seal::ids::Gid;
 
 use crate::device::ProfileId;
 use crate::shipment::Faults;
+use crate::token::TokenError;
 
 /// A key store that cannot be made, opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -29,26 +31,15 @@ pub enum StoreError {
         /// The folder.
         folder: PathBuf,
     },
-    /// Others than the owner may read the key-encryption key.
-    #[error("the key-encryption key {} has mode {mode:03o}; only its owner may read it (600)", path.display())]
-    KekMode {
-        /// The key's file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// The key file does not hold a key.
-    #[error("the key-encryption key {} does not have 32 octets", path.display())]
-    KekLength {
-        /// The key's file.
-        path: PathBuf,
-    },
     /// The key-encryption key unwraps no partition's key.
-    #[error("the key-encryption key {} is not that of this key store", path.display())]
+    #[error("the key-encryption key of {token} is not that of this key store")]
     WrongKek {
-        /// The key's file.
-        path: PathBuf,
+        /// The token that holds the key.
+        token: String,
     },
+    /// The token of the key-encryption key refused or failed.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// One partition's key does not unwrap.
     #[error("the key of partition {partition} is missing or damaged")]
     Dek {
@@ -62,6 +53,26 @@ pub enum StoreError {
         partition: u16,
         /// The block within it.
         block: u8,
+    },
+    /// A sealed bucket of device credentials does not open, or holds what does not belong there.
+    #[error("bucket {bucket} of device credentials in partition {partition} is damaged or out of its place")]
+    Bucket {
+        /// The partition.
+        partition: u16,
+        /// The bucket within it.
+        bucket: u8,
+    },
+    /// A group's key does not open.
+    #[error("the key of group {gid} is damaged, or that of another group or epoch")]
+    Group {
+        /// The group.
+        gid: Gid,
+    },
+    /// A key that manifests are checked with does not open.
+    #[error("the trusted key `{name}` is damaged")]
+    Trust {
+        /// Its name.
+        name: String,
     },
     /// A profile is gone or is another text than its digest says.
     #[error("the device profile {profile} is missing or damaged")]

@@ -2,16 +2,13 @@
 
 use std::collections::HashMap;
 
-use seal::at_rest::NONCE_LEN;
-use zeroize::Zeroizing;
-
-use crate::block::{self, Place};
+use crate::block::{Edit, Place};
 use crate::device::{Kind, ProfileId};
 use crate::error::{ImportError, StoreError};
 use crate::key_store::Entry;
 use crate::record::{self, Record};
 use crate::shipment::{Column, Faults, Reason, Row, Shipment, title_key};
-use crate::store::{Store, devices_entry};
+use crate::store::{Store, devices_entry, records_entry};
 use crate::table::Table;
 
 /// The longest text of a device profile, in octets.
@@ -56,11 +53,9 @@ impl Store {
             }
         }
         let before = self.devices()?;
+        let records = self.records()?;
         if before > 0 {
-            let found = self.find_stored(shipment, &mut faults)?;
-            if found != before {
-                return Err(StoreError::Count { found, counted: before }.into());
-            }
+            self.find_stored(shipment, &mut faults)?;
         }
         faults.check()?;
 
@@ -77,23 +72,25 @@ impl Store {
             .chunk_by(|a, b| Place::of(a.sid) == Place::of(b.sid))
             .map(|rows| self.block_with(rows, &ids));
         let profiles = texts.into_iter().map(|(id, text)| Ok((Table::Profile.key(&id.0), text)));
-        self.entries.commit(&mut profiles.chain(blocks).chain([Ok(devices_entry(devices))]))?;
+        let counts = [devices_entry(devices), records_entry(records.saturating_add(profile1 + classic))];
+        self.entries.commit(&mut profiles.chain(blocks).chain(counts.map(Ok)))?;
         Ok(Imported { profile1, classic, devices })
     }
 
-    /// Names the rows that hold what the store has already; returns how many devices it has.
-    fn find_stored(&self, shipment: &Shipment, faults: &mut Faults) -> Result<u64, StoreError> {
+    /// Names the rows that hold what the store has already.
+    fn find_stored(&self, shipment: &Shipment, faults: &mut Faults) -> Result<(), StoreError> {
         let rows = shipment.rows();
         let devs: HashMap<_, _> = rows.iter().map(|row| (row.dev, row.line)).collect();
         let esns: HashMap<_, _> = rows.iter().map(|row| (&*row.esn, row.line)).collect();
         let titles: HashMap<_, _> =
             rows.iter().map(|row| (title_key(row.title.as_title()), row.line)).collect();
         let slots: HashMap<_, _> = rows.iter().map(|row| (row.sid.slot(), row.line)).collect();
-        self.each_record(&|_| true, &mut |_, record: Record<'_>| {
+        let counted = self.records()?;
+        let found = self.each_record(&|_| true, &mut |_, record: Record<'_>| {
             let found = [
                 (Column::Dev, devs.get(&record.dev)),
-                (Column::Esn, esns.get(record.esn)),
-                (Column::ApTitle, titles.get(&title_key(record.title))),
+                (Column::Esn, esns.get(record.head.esn)),
+                (Column::ApTitle, titles.get(&title_key(record.head.title))),
                 (Column::Sid, slots.get(&record.sid.slot())),
             ];
             for (column, line) in found {
@@ -102,31 +99,42 @@ impl Store {
                 }
             }
             Ok(())
+        })?;
+        if found != counted {
+            return Err(StoreError::Count { found, counted });
+        }
+        self.each_credential(&mut |record| {
+            let found = [
+                (Column::Dev, devs.get(&record.dev)),
+                (Column::Esn, esns.get(record.esn)),
+                (Column::ApTitle, titles.get(&title_key(record.title))),
+            ];
+            for (column, line) in found {
+                if let Some(line) = line {
+                    faults.add(*line, column, Reason::Known { dev: record.dev });
+                }
+            }
+            Ok(())
         })
+        .map(drop)
     }
 
     /// The block of these rows: what it held before, and they.
     fn block_with(&self, rows: &[&Row], profiles: &[ProfileId]) -> Result<Entry, StoreError> {
         let place = rows.first().map_or(Place { partition: 0, block: 0 }, |row| Place::of(row.sid));
         let dek = self.deks.unwrap(place.partition)?;
-        let mut value = Vec::new();
-        self.entries.read(&[place.key()], &mut |_, before| {
-            value.extend_from_slice(before);
-            Ok(())
-        })?;
-        let mut nonces = vec![[0; NONCE_LEN]; rows.len()];
-        getrandom::fill(nonces.as_flattened_mut()).map_err(StoreError::from)?;
-        let mut record = Zeroizing::new(Vec::with_capacity(record::OCTETS_MAX));
-        for (row, nonce) in rows.iter().zip(nonces) {
+        let before = self.entries.get(&place.key())?.unwrap_or_default();
+        let mut edit = Edit::begin(place, &dek, &before)?;
+        for row in rows {
             let profile = profiles.get(usize::from(row.profile));
-            record::write(&mut record, row, *profile.ok_or(StoreError::Value { name: "profiles" })?);
-            block::append(&mut value, &dek, nonce, (row.sid, row.dev), &record)?;
+            let profile = *profile.ok_or(StoreError::Value { name: "profiles" })?;
+            edit.set((row.sid, row.dev), |out| record::write_row(out, row, profile));
         }
-        Ok((place.key(), value))
+        Ok((place.key(), edit.finish()?))
     }
 }
 
-fn profile_text(octets: Option<Vec<u8>>) -> Result<Vec<u8>, Reason> {
+pub(crate) fn profile_text(octets: Option<Vec<u8>>) -> Result<Vec<u8>, Reason> {
     let octets = octets.ok_or(Reason::ProfileMissing)?;
     let text = octets.len() <= PROFILE_OCTETS_MAX && std::str::from_utf8(&octets).is_ok();
     if text { Ok(octets) } else { Err(Reason::ProfileText) }

@@ -7,29 +7,38 @@
 //! behind [`KeyStore`] sees no key in clear.
 
 mod block;
+mod changes;
 mod classic;
+mod credentials;
 mod database;
 mod device;
 mod directory;
 mod error;
+mod group;
 mod import;
 mod kek;
 mod key_store;
+mod locked;
 mod record;
 mod sled_store;
+mod slots;
 mod store;
 mod table;
 mod vault;
 
 pub mod sample;
 pub mod shipment;
+pub mod token;
 
+pub use changes::{Applied, Change};
 pub use classic::ClassicKeys;
-pub use device::{Kind, KindError, ProfileId};
-pub use directory::{DeviceInfo, Directory};
+pub use credentials::{Credentials, DeviceCredential};
+pub use device::{Kind, KindError, ProfileId, Standing};
+pub use directory::{DeviceInfo, Directory, NewDevice};
 pub use error::{ImportError, StoreError};
 pub use import::{Imported, PROFILE_OCTETS_MAX};
 pub use key_store::{Entry, EntrySink, EntrySource, KeyStore};
-pub use record::Keys;
+pub use record::{Keys, Retiring};
+pub use slots::Slots;
 pub use store::{FOLDER, Store};
-pub use vault::{Association, Vault};
+pub use vault::{NewAssociation, StoredAssociation, StoredGroupKey, Vault};

@@ -3,26 +3,33 @@
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use seal::ids::System;
+use seal::ids::{Dev, System};
 
 use crate::block::Place;
+use crate::credentials::{self, Bucket, Credentials, DeviceCredential};
 use crate::error::StoreError;
-use crate::kek::{Deks, Kek, partitions};
+use crate::kek::{Deks, partitions};
 use crate::key_store::{Entry, KeyStore};
 use crate::record::Record;
 use crate::sled_store::SledStore;
 use crate::table::Table;
+use crate::token::{self, Config, Holder, Token};
 use crate::vault::Vault;
 
 /// The folder of the key store in the state folder.
 pub const FOLDER: &str = "keystore";
 
-const KEK: &str = "kek";
 const LOCK: &str = "lock";
 const SYSTEM: &str = "system";
+/// Devices that came in a file.
 const DEVICES: &str = "devices";
+/// Records of associations, those that are gone included.
+const ASSOCIATIONS: &str = "associations";
+/// Records of device credentials.
+const CREDENTIALS: &str = "credentials";
 
 /// How long to wait for another process that is just ending.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
@@ -32,17 +39,33 @@ pub struct Store {
     pub(crate) deks: Deks,
     pub(crate) entries: Box<dyn KeyStore>,
     system: System,
+    token: Token,
+    /// Held from the reading of what is changed to the writing.
+    pub(crate) changing: Mutex<()>,
     _lock: File,
 }
 
 impl Store {
     /// Makes a key store in `folder`, which must not exist: draws the identity of the installation (or takes
-    /// the one given, for tests), the key-encryption key and the partitions' keys. After a crash or an error
-    /// there is no folder.
+    /// the one given, for tests), the lab's tokens in clear files of it, and the partitions' keys. After a
+    /// crash or an error there is no folder.
     ///
     /// # Errors
     /// [`StoreError::Exists`] on a second time; failures of the file system.
     pub fn init(folder: &Path, system: Option<System>) -> Result<System, StoreError> {
+        Self::init_with(folder, system, None)
+    }
+
+    /// Like [`Store::init`] with the tokens of a configuration. Software tokens that are not there yet are
+    /// made; those of PKCS#11 must hold their objects, by `metergraph keys ceremony`.
+    ///
+    /// # Errors
+    /// Those of [`Store::init`], and of the tokens.
+    pub fn init_with(
+        folder: &Path,
+        system: Option<System>,
+        tokens: Option<&Config>,
+    ) -> Result<System, StoreError> {
         if folder.symlink_metadata().is_ok() {
             return Err(StoreError::Exists { folder: folder.to_owned() });
         }
@@ -62,7 +85,10 @@ impl Store {
             folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(StoreError::io(parent))?;
         DirBuilder::new().mode(0o700).create(&new).map_err(StoreError::io(&new))?;
-        let kek = Kek::create(&new.join(KEK))?;
+        let kek = match tokens {
+            Some(tokens) => tokens.install(&new)?,
+            None => Config::lab(&new)?.install(&new)?,
+        };
         let values = [value(SYSTEM, system.0), value(DEVICES, 0_u64.to_be_bytes())];
         SledStore::new(&new).commit(&mut values.into_iter().map(Ok).chain(Deks::draw(&kek)))?;
         fs::rename(&new, folder).map_err(StoreError::io(folder))?;
@@ -75,21 +101,27 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; among them [`StoreError::Missing`], [`StoreError::InUse`], [`StoreError::WrongKek`].
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let kek = folder.join(KEK);
-        if !kek.exists() {
+        if !folder.is_dir() {
             return Err(StoreError::Missing { folder: folder.to_owned() });
         }
         let lock = lock(folder)?;
         let entries: Box<dyn KeyStore> = Box::new(SledStore::new(folder));
-        let deks = Deks::read(Kek::read(&kek)?, &*entries)?;
+        let token = token::open(folder, Holder::KeyStore)?;
+        let deks = Deks::read(&token.kek()?, &*entries)?;
         let system = System(read_value(&*entries, SYSTEM)?);
-        Ok(Self { deks, entries, system, _lock: lock })
+        Ok(Self { deks, entries, system, token, changing: Mutex::new(()), _lock: lock })
     }
 
     /// The identity of the installation.
     #[must_use]
     pub fn system(&self) -> System {
         self.system
+    }
+
+    /// The key store's token: it wraps the data keys and holds the incarnation.
+    #[must_use]
+    pub fn token(&self) -> &Token {
+        &self.token
     }
 
     /// How many devices it holds.
@@ -100,10 +132,72 @@ impl Store {
         read_value(&*self.entries, DEVICES).map(u64::from_be_bytes)
     }
 
+    /// How many records of associations it holds.
+    pub(crate) fn records(&self) -> Result<u64, StoreError> {
+        match self.entries.get(&Table::Value.key(ASSOCIATIONS.as_bytes()))? {
+            Some(_) => read_value(&*self.entries, ASSOCIATIONS).map(u64::from_be_bytes),
+            // Once every device had one.
+            None => self.devices(),
+        }
+    }
+
+    /// How many records of device credentials it holds.
+    pub(crate) fn credentials_counted(&self) -> Result<u64, StoreError> {
+        match self.entries.get(&Table::Value.key(CREDENTIALS.as_bytes()))? {
+            Some(_) => read_value(&*self.entries, CREDENTIALS).map(u64::from_be_bytes),
+            None => Ok(0),
+        }
+    }
+
     /// The store as the place where shards find their keys.
     #[must_use]
     pub fn into_vault(self) -> Vault {
-        Vault::new(self)
+        Arc::new(self).vault()
+    }
+
+    /// The same, of a store that others use too.
+    #[must_use]
+    pub fn vault(self: &Arc<Self>) -> Vault {
+        Vault::new(Arc::clone(self))
+    }
+
+    /// The credentials of end devices.
+    #[must_use]
+    pub fn credentials(self: &Arc<Self>) -> Credentials {
+        Credentials::new(Arc::clone(self))
+    }
+
+    /// The credential of a device.
+    pub(crate) fn credential(&self, dev: Dev) -> Result<Option<DeviceCredential>, StoreError> {
+        let bucket = Bucket::of(dev);
+        let Some(value) = self.entries.get(&bucket.key())? else { return Ok(None) };
+        let mut found = None;
+        bucket.open(&self.deks.unwrap(bucket.partition)?, &value, &mut |record| {
+            if record.dev == dev {
+                found = Some(record.credential().ok_or_else(|| bucket.damaged())?);
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Hands on every credential's record, bucket by bucket, and returns how many there were.
+    pub(crate) fn each_credential(
+        &self,
+        sink: &mut dyn FnMut(credentials::Record<'_>) -> Result<(), StoreError>,
+    ) -> Result<u64, StoreError> {
+        let mut count = 0;
+        for partition in 0..partitions() {
+            let dek = self.deks.unwrap(partition)?;
+            self.entries.read(&[Bucket::prefix(partition)], &mut |key, value| {
+                let bucket = Bucket::read(key).ok_or(StoreError::Value { name: "credentials" })?;
+                bucket.open(&dek, value, &mut |record| {
+                    count += 1;
+                    sink(record)
+                })
+            })?;
+        }
+        Ok(count)
     }
 
     /// Hands on every record of the partitions wanted and returns how many there were. Partitions come in
@@ -136,17 +230,23 @@ pub(crate) fn devices_entry(devices: u64) -> Entry {
     value(DEVICES, devices.to_be_bytes())
 }
 
+/// The entry that keeps the number of associations' records.
+pub(crate) fn records_entry(records: u64) -> Entry {
+    value(ASSOCIATIONS, records.to_be_bytes())
+}
+
+/// The entry that keeps the number of credentials' records.
+pub(crate) fn credentials_entry(credentials: u64) -> Entry {
+    value(CREDENTIALS, credentials.to_be_bytes())
+}
+
 fn value(name: &str, octets: [u8; 8]) -> Entry {
     (Table::Value.key(name.as_bytes()), octets.to_vec())
 }
 
 fn read_value(entries: &dyn KeyStore, name: &'static str) -> Result<[u8; 8], StoreError> {
-    let mut found = None;
-    entries.read(&[Table::Value.key(name.as_bytes())], &mut |_, value| {
-        found = value.try_into().ok();
-        Ok(())
-    })?;
-    found.ok_or(StoreError::Value { name })
+    let value = entries.get(&Table::Value.key(name.as_bytes()))?;
+    value.and_then(|value| value.try_into().ok()).ok_or(StoreError::Value { name })
 }
 
 fn lock(folder: &Path) -> Result<File, StoreError> {

@@ -11,6 +11,12 @@ pub(crate) enum Table {
     Association,
     /// The text of a device profile: its SHA-256.
     Profile,
+    /// A sealed bucket of device credentials: partition u16, bucket u8.
+    Device,
+    /// The sealed keys of a group: gid u32.
+    Group,
+    /// A public key that manifests are checked with, sealed: its name.
+    Trust,
 }
 
 impl Table {
@@ -21,6 +27,9 @@ impl Table {
             Self::Dek => 1,
             Self::Association => 2,
             Self::Profile => 3,
+            Self::Device => 4,
+            Self::Group => 5,
+            Self::Trust => 6,
         }
     }
 

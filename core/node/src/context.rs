@@ -134,6 +134,7 @@ pub struct Context {
     event_inputs: Vec<Arc<EventEdge>>,
     dropped: Counter,
     sleeper: Sleeper,
+    doorbell: Doorbell,
     turn: usize,
     held: u64,
 }
@@ -155,9 +156,27 @@ impl Context {
         for edge in outputs.iter().flat_map(|output| &output.edges) {
             edge.set_producer(doorbell.clone());
         }
-        orders.set_doorbell(doorbell);
+        orders.set_doorbell(doorbell.clone());
         let events = EventSink::new(event_outputs);
-        Self { inputs, outputs, events, status, orders, event_inputs, dropped, sleeper, turn: 0, held: 0 }
+        Self {
+            inputs,
+            outputs,
+            events,
+            status,
+            orders,
+            event_inputs,
+            dropped,
+            sleeper,
+            doorbell,
+            turn: 0,
+            held: 0,
+        }
+    }
+
+    /// The bell that wakes this worker, for a thread of its own that has something for it.
+    #[must_use]
+    pub fn doorbell(&self) -> Doorbell {
+        self.doorbell.clone()
     }
 
     /// The next batch or event, in turn from all inputs; waits at most `limit`, and never longer than

@@ -1,13 +1,24 @@
 //! `key-store`: opens the store of the state folder and lends it to the other nodes: who is who to
-//! everybody, keys to the shards alone.
+//! everybody, credentials to the registrar, keys to the shards alone. It follows the journal with a cursor of
+//! its own and takes into the store what the journal says of keys; and it holds the fence.
 
+mod fence;
+mod follower;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keystore::{Directory, Store, Vault};
+use keystore::{Credentials, Directory, Slots, Store};
 use node::{
-    BuildError, Config, Context, Env, FieldSpec, FieldType, KindSpec, Next, NodeError, NodeKind, Worker,
+    BuildError, Config, Context, Env, FieldSpec, FieldType, InputSpec, KindSpec, Next, NodeError, NodeKind,
+    OutputSpec, PortType, Reason, Severity, Source, Worker,
 };
+
+use crate::journal::{FileLayer, Log};
+pub use fence::{Fence, FenceError, incarnation_mark, set_incarnation_mark};
+pub use follower::CURSOR;
+use follower::Follower;
 
 /// The service that nodes name in their `keys`.
 pub const SERVICE: &str = "keys";
@@ -21,9 +32,23 @@ impl NodeKind for KeyStoreKind {
         KindSpec {
             name: "key-store",
             about: "Keeps devices and their keys, sealed, in the state folder.",
-            fields: vec![FieldSpec::or("path", FieldType::Path, "keystore", "Folder of the store.")],
-            inputs: vec![],
-            outputs: vec![],
+            fields: vec![
+                FieldSpec::or("path", FieldType::Path, "keystore", "Folder of the store."),
+                FieldSpec::integer(
+                    "apply_s",
+                    (1, 3600),
+                    5,
+                    "What the journal says of keys is taken into the store after so many seconds.",
+                ),
+            ],
+            inputs: vec![InputSpec { port_type: PortType::Log, min: 0, max: 1 }],
+            outputs: vec![OutputSpec {
+                name: "events",
+                port_type: PortType::Events,
+                required: false,
+                max: 8,
+                about: "A closed fence, a store that cannot be written.",
+            }],
             provides: vec![SERVICE],
             instances: None,
             transport: None,
@@ -31,21 +56,38 @@ impl NodeKind for KeyStoreKind {
     }
 
     fn build(&self, config: &Config, env: &Env) -> Result<Box<dyn Worker>, BuildError> {
+        let folder = env.state.join(config.text("path"));
         // A store is locked while it is open: a restart goes on with what the first run opened.
         if env.services.find::<Directory>(&env.node).is_none() {
-            let folder = env.state.join(config.text("path"));
-            let open = || -> Result<(Directory, Vault), keystore::StoreError> {
+            let open = || -> Result<_, keystore::StoreError> {
                 let store = Store::open(&folder)?;
-                Ok((store.directory()?, store.into_vault()))
+                let fence = Fence::new(Box::new(store.token().incarnation()?));
+                Ok((store.directory()?, store.devices()?, fence, Arc::new(store)))
             };
-            let (directory, vault) =
+            let (directory, devices, fence, store) =
                 open().map_err(|error| BuildError::caused(env, "open the key store", error))?;
-            let devices = i64::try_from(directory.devices()).unwrap_or(i64::MAX);
+            let devices = i64::try_from(devices).unwrap_or(i64::MAX);
             env.gauge("metergraph_devices", "End devices in the key store.", &[]).set(devices);
+            let slots = directory.slots();
             env.services.provide(&env.node, Arc::new(directory));
-            env.services.provide(&env.node, Arc::new(vault));
+            env.services.provide(&env.node, Arc::new(store.vault()));
+            env.services.provide(&env.node, Arc::new(store.credentials()));
+            env.services.provide(&env.node, Arc::new(slots));
+            env.services.provide(&env.node, Arc::new(fence));
+            env.services.provide(&env.node, store);
         }
-        Ok(Box::new(Keeper))
+        let found = || BuildError::new(env, "the key store is not open");
+        Ok(Box::new(Keeper {
+            store: env.services.find(&env.node).ok_or_else(found)?,
+            directory: env.services.find(&env.node).ok_or_else(found)?,
+            credentials: env.services.find(&env.node).ok_or_else(found)?,
+            slots: env.services.find(&env.node).ok_or_else(found)?,
+            fence: env.services.find(&env.node).ok_or_else(found)?,
+            journal: env.writers().into_iter().next().map(str::to_owned),
+            apply_every: Duration::from_secs(u64::try_from(config.integer("apply_s")).unwrap_or(5)),
+            folder,
+            env: env.clone(),
+        }))
     }
 }
 
@@ -63,11 +105,45 @@ pub(crate) fn field() -> FieldSpec {
     FieldSpec::required("keys", FieldType::Node { service: SERVICE }, "The key store.")
 }
 
-struct Keeper;
+struct Keeper {
+    store: Arc<Store>,
+    directory: Arc<Directory>,
+    credentials: Arc<Credentials>,
+    slots: Arc<Slots>,
+    fence: Arc<Fence>,
+    /// The node whose log is followed.
+    journal: Option<String>,
+    apply_every: Duration,
+    folder: PathBuf,
+    env: Env,
+}
 
 impl Worker for Keeper {
     fn run(&mut self, context: &mut Context) -> Result<(), NodeError> {
-        while !matches!(context.next(Duration::from_secs(60))?, Next::Finished) {}
-        Ok(())
+        let log: Option<Arc<Log>> = match &self.journal {
+            None => None,
+            Some(name) => {
+                let log = self.env.services.find(name);
+                Some(log.ok_or_else(|| NodeError::new(format!("the journal `{name}` is not open")))?)
+            }
+        };
+        // The incarnation stands where a restored copy brings an old one back: with the journal.
+        let (files, folder) = match &log {
+            Some(log) => (log.files(), log.folder().to_owned()),
+            None => (FileLayer::of(&self.env), self.folder.clone()),
+        };
+        if let Err(error) = self.fence.raise(&*files, &folder) {
+            let detail = error.to_string();
+            context.events.report(Reason(error.code()), Severity::Alarm, Source::Node, || detail);
+        }
+        match log {
+            Some(log) => Follower::new(self, &log).run(context),
+            None => {
+                // Nothing is registered, so nothing changes.
+                self.slots.open();
+                while !matches!(context.next(Duration::from_secs(60))?, Next::Finished) {}
+                Ok(())
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The node kinds of a head-end.
 
 mod clock;
+mod fields;
 mod in_flight;
 mod located;
 mod refusals;
@@ -15,7 +16,9 @@ pub mod journal;
 pub mod key_store;
 pub mod load_balancer;
 pub mod mdm_egress;
+pub mod order;
 pub mod record;
+pub mod registrar;
 
 /// All of them. A further kind is one file and one more `.with(..)`, here or outside.
 #[must_use]

@@ -1,14 +1,16 @@
-//! `load-balancer`: each frame goes to the shard that owns its association.
+//! `load-balancer`: each frame goes to the shard that owns its association, and what registers to the
+//! registrar.
 //!
 //! The shard is the association's partition modulo the number of shards: sticky, whatever the link, and
 //! even, since slots are given out one after the other. Frames of a pair of link and association that was
-//! refused too often are refused here, before they cost a decryption (security layer §6).
+//! refused too often are refused here, before they cost a decryption (security layer §6). Readings never wait
+//! for a registration: what the registrar has no room for is refused (SEC-REG-BUSY).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use c1222::Leniency;
 use c1222::carriage::{self, Place};
+use c1222::{Apdu, Epsem, Leniency, SecurityMode, ServiceCode};
 use keystore::Directory;
 use node::{
     Batch, BatchPool, BuildError, Config, Context, Env, Frame, InputSpec, KindSpec, Next, NodeError,
@@ -30,7 +32,7 @@ impl NodeKind for LoadBalancerKind {
     fn spec(&self) -> KindSpec {
         KindSpec {
             name: "load-balancer",
-            about: "Gives each frame to the shard that owns its association.",
+            about: "Gives each frame to the shard that owns its association, and what registers to the registrar.",
             fields: vec![key_store::field()],
             inputs: vec![InputSpec::some(PortType::Apdus)],
             outputs: vec![
@@ -40,6 +42,13 @@ impl NodeKind for LoadBalancerKind {
                     required: true,
                     max: 1,
                     about: "Frames, by shard.",
+                },
+                OutputSpec {
+                    name: "registrations",
+                    port_type: PortType::Registrations,
+                    required: false,
+                    max: 1,
+                    about: "Messages of devices that register.",
                 },
                 OutputSpec {
                     name: "events",
@@ -62,6 +71,8 @@ impl NodeKind for LoadBalancerKind {
             tally: Tally::new(env),
             pool: env.pool.clone(),
             shards: Vec::new(),
+            registrar: None,
+            registrations: env.pool.take(),
         }))
     }
 }
@@ -73,6 +84,10 @@ struct LoadBalancer {
     pool: BatchPool,
     /// The batch that is being filled for each shard.
     shards: Vec<Batch>,
+    /// The output that leads to a registrar.
+    registrar: Option<usize>,
+    /// The batch that is being filled for it.
+    registrations: Batch,
 }
 
 impl Worker for LoadBalancer {
@@ -80,6 +95,8 @@ impl Worker for LoadBalancer {
         let output = context.output("frames").ok_or_else(|| NodeError::new("no output `frames`"))?;
         let count = context.outputs.get(output).map_or(0, |output| output.edges.len());
         self.shards = (0..count).map(|_| self.pool.take()).collect();
+        let read = |output: &usize| context.outputs.get(*output).is_some_and(|output| !output.edges.is_empty());
+        self.registrar = context.output("registrations").filter(read);
         loop {
             match context.next(Duration::from_secs(1))? {
                 Next::Batch { batch, .. } => {
@@ -90,6 +107,7 @@ impl Worker for LoadBalancer {
                             context.send(output, shard, batch)?;
                         }
                     }
+                    self.offer_registrations(context);
                 }
                 Next::Event(_) | Next::Idle => {}
                 Next::Finished => return Ok(()),
@@ -98,8 +116,13 @@ impl Worker for LoadBalancer {
     }
 }
 
-/// Who a frame claims to come from, and where its parts stand.
-type Claim = (Sid, Located);
+/// Where a frame goes, and where its parts stand.
+enum Way {
+    /// To the shard of the association that it claims.
+    Shard(Sid, Located),
+    /// To the registrar.
+    Registrar(Located),
+}
 
 impl LoadBalancer {
     fn sort(&mut self, batch: Batch, context: &mut Context) {
@@ -110,13 +133,20 @@ impl LoadBalancer {
                 continue;
             };
             let link = Source::Link { transport: frame.transport(), link: frame.link };
-            match self.claim(frame, apdu) {
-                Ok((sid, _)) if throttling && self.is_throttled(frame, sid) => {
+            match self.way(frame, apdu) {
+                Ok(Way::Shard(sid, _)) if throttling && self.is_throttled(frame, sid) => {
                     self.tally.refuse(context, reasons::UP_LIMIT, Source::Association(sid.0), || {
                         format!("too many refused frames from link {}", frame.link)
                     });
                 }
-                Ok((sid, located)) => self.hand_on(frame, apdu, sid, located, context),
+                Ok(Way::Shard(sid, located)) => self.hand_on(frame, apdu, sid, located, context),
+                Ok(Way::Registrar(located)) => {
+                    let mut frame = *frame;
+                    located.put(&mut frame);
+                    if !self.registrations.push(apdu, frame) {
+                        context.count_dropped(1);
+                    }
+                }
                 Err((reason, detail)) => {
                     self.tally.refuse(context, reason, link, || detail);
                 }
@@ -139,11 +169,22 @@ impl LoadBalancer {
         }
     }
 
-    /// Who sent a frame, by its `sid`, or by its title where the device is a classic one.
-    fn claim(&self, frame: &Frame, apdu: &[u8]) -> Result<Claim, (Reason, String)> {
+    /// Gives the registrar what is for it, and refuses what it has no room for.
+    fn offer_registrations(&mut self, context: &mut Context) {
+        let Some(output) = self.registrar.filter(|_| !self.registrations.is_empty()) else { return };
+        let batch = std::mem::replace(&mut self.registrations, self.pool.take());
+        let Err(back) = context.offer(output, 0, batch) else { return };
+        for frame in &back.frames {
+            let source = Source::Link { transport: frame.transport(), link: frame.link };
+            self.tally.refuse(context, reasons::REG_BUSY, source, || "the registrar has enough to do".to_owned());
+        }
+    }
+
+    /// Where a frame goes: by its `sid`, or by its title where the device is a classic one.
+    fn way(&self, frame: &Frame, apdu: &[u8]) -> Result<Way, (Reason, String)> {
         if let located @ Located::Profile1 { head, .. } = Located::get(frame) {
             return match sid_at(apdu, head) {
-                Some(sid) => Ok((sid, located)),
+                Some(sid) => Ok(Way::Shard(sid, located)),
                 None => Err((reasons::FORMAT, String::new())),
             };
         }
@@ -153,13 +194,21 @@ impl LoadBalancer {
         match found.place {
             // Types 1 and 5 were located by ingress, and no other type up to 5 comes upstream.
             Place::Frame(place) if place.frame_type <= 5 => Err((reasons::FORMAT, String::new())),
+            Place::Frame(place) if self.registrar.is_some() => {
+                let (frame_type, head) = (place.frame_type, place.head);
+                let (body, body_len) = (place.body, place.body_len);
+                Ok(Way::Registrar(Located::Registration { frame_type, head, body, body_len }))
+            }
             Place::Frame(_) => Err((reasons::NO_REGISTRAR, title())),
             Place::Segment => Err((reasons::FORMAT, String::new())),
+            Place::Clear if self.registrar.is_some() && asks_registrar(apdu) => {
+                Ok(Way::Registrar(Located::Clear))
+            }
             Place::Classic | Place::Clear => {
                 let sid = found.calling.and_then(|title| self.directory.classic(title));
                 let sid =
                     sid.ok_or_else(|| (reasons::UP_UNKNOWN, format!("no classic device {}", title())))?;
-                Ok((sid, Located::Classic { sid: sid.0 }))
+                Ok(Way::Shard(sid, Located::Classic { sid: sid.0 }))
             }
         }
     }
@@ -169,4 +218,16 @@ impl LoadBalancer {
 fn sid_at(apdu: &[u8], head: u16) -> Option<Sid> {
     let octets = apdu.get(usize::from(head).checked_add(1)?..)?.first_chunk::<4>()?;
     Some(Sid(u32::from_be_bytes(*octets)))
+}
+
+/// Whether an APDU in clear is a request whose first service the registrar answers.
+fn asks_registrar(apdu: &[u8]) -> bool {
+    let service = || {
+        let apdu = Apdu::decode(apdu, Leniency::Draft).ok().filter(|apdu| !apdu.envelope.is_response())?;
+        let epsem = Epsem::decode(apdu.epsem()?).ok()?;
+        let clear = epsem.control.security_mode() == Ok(SecurityMode::Clear);
+        let first = epsem.services().next().filter(|_| clear)?.ok()?;
+        first.first().copied().map(ServiceCode)
+    };
+    matches!(service(), Some(ServiceCode::REGISTRATION | ServiceCode::DEREGISTRATION | ServiceCode::RESOLVE))
 }

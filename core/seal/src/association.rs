@@ -106,6 +106,12 @@ impl Association {
         }
     }
 
+    /// No association: what stands in the place of one that was moved away.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self::new(NOBODY, Dev([0; 8]), Epoch(0), no_keys())
+    }
+
     /// Its number.
     #[must_use]
     pub fn sid(&self) -> Sid {

@@ -162,7 +162,9 @@ impl Transport for Tcp {
             if now == 0 {
                 now = host.now();
             }
-            if let Some(end) = self.queue(host, frame.link, octets, mark, now) {
+            if frame.bits & transport_sdk::abi::bits::BROADCAST != 0 {
+                self.broadcast(host, octets, mark, now);
+            } else if let Some(end) = self.queue(host, frame.link, octets, mark, now) {
                 self.end_frame(frame.link, mark, end, now);
             }
         }

@@ -98,6 +98,13 @@ impl Links {
         self.get_mut(number).filter(|link| link.up && link.broken.is_none())
     }
 
+    /// The numbers of all links that frames can be sent on.
+    pub fn sending_numbers(&mut self) -> Vec<u32> {
+        let mut numbers = self.numbers();
+        numbers.retain(|number| self.sending(*number).is_some());
+        numbers
+    }
+
     /// Takes the link of this number out; the number is void.
     pub fn remove(&mut self, number: u32) -> Option<Link> {
         let (turn, link) = self.places.get_mut((number & PLACE_MASK) as usize)?;

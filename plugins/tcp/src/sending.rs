@@ -47,6 +47,33 @@ impl Tcp {
         None
     }
 
+    /// Puts a frame into the queue of every link that is made, once each: a relay spreads it further. The
+    /// copies are counted as one frame each beside the first, and one report speaks of all of them: sent, when
+    /// any link took it. They may pass the limit of all links; the next frame then waits.
+    pub(crate) fn broadcast(&mut self, host: &Host<'_>, octets: &[u8], mark: Mark, now: u64) {
+        let copy = Mark { report: false, ..mark };
+        let mut best = None;
+        for (number, copies) in self.links.sending_numbers().into_iter().zip(0_u64..) {
+            self.stats.tx_frames = self.stats.tx_frames.saturating_add(u64::from(copies > 0));
+            let end = self.queue(host, number, octets, copy, now);
+            if let Some(end) = end {
+                self.end_frame(number, copy, end, now);
+            }
+            best = match (best, end) {
+                (Some(TxEnd::Sent), _) | (_, None) => Some(TxEnd::Sent),
+                (_, Some(end)) => Some(end),
+            };
+        }
+        match best {
+            // Not one link: the frame ends here.
+            None => self.end_frame(0, mark, TxEnd::LinkDown, now),
+            Some(end) if mark.report => {
+                self.events.push_back(Event::Tx { tag: mark.tag, link: 0, end, at: now })
+            }
+            Some(_) => {}
+        }
+    }
+
     /// Writes what waits on one link, as much as its connection takes.
     pub(crate) fn flush(&mut self, host: &Host<'_>, number: u32, now: u64) {
         let Some(link) = self.links.get_mut(number) else { return };

@@ -153,3 +153,37 @@ fn many_links_are_written_to_in_turn() {
     rig.turn();
     assert_eq!(rig.ends().len(), 1000);
 }
+
+#[test]
+fn a_broadcast_goes_once_over_every_link() {
+    let mut rig = Rig::new(r#"{"tx_queue_octets": 1024}"#);
+    assert!(rig.broadcast(&apdu(10, 1), 1), "taken, though nobody is there");
+    let peers: Vec<(u32, u32)> = (0..20).map(|_| rig.peer()).collect();
+    rig.tcp.close_link(&rig.sim.host(), peers[7].1);
+    let before = rig.tcp.stats();
+    assert!(rig.send(peers[3].1, &apdu(10, 2), 2, 0));
+    assert!(rig.broadcast(&apdu(100, 3), 3));
+    rig.turn();
+    for (number, (socket, _)) in peers.iter().enumerate() {
+        let expected = match number {
+            3 => [apdu(10, 2), apdu(100, 3)].concat(),
+            7 => Vec::new(),
+            _ => apdu(100, 3),
+        };
+        assert_eq!(rig.sim.written(*socket), expected, "link {number}");
+    }
+    let mut ends = rig.ends();
+    ends.sort_by_key(|(tag, _)| *tag);
+    assert_eq!(ends, [(1, TxEnd::LinkDown), (2, TxEnd::Sent), (3, TxEnd::Sent)], "one report a frame");
+    let stats = rig.tcp.stats();
+    assert_eq!((stats.tx_frames - before.tx_frames, stats.tx_sent - before.tx_sent), (20, 20));
+    // A link that takes nothing has no part in it, and does not hold up the others.
+    rig.sim.set_room(peers[0].0, 0);
+    for tag in 10..30 {
+        assert!(rig.broadcast(&apdu(100, 4), tag));
+        rig.turn();
+    }
+    assert_eq!(rig.sim.written(peers[1].0).len(), 20 * 102);
+    assert!(rig.sim.written(peers[0].0).is_empty());
+    assert_eq!(rig.tcp.stats().tx_full - stats.tx_full, 10);
+}

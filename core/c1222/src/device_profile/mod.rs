@@ -4,6 +4,7 @@
 //! exact readings ([`DeviceProfile::readings`]) and, for simulated devices, counts into the data of tables
 //! ([`DeviceProfile::write_registers`], [`DeviceProfile::write_block`]).
 
+pub mod classes;
 mod describe;
 mod quality;
 mod quantity;
@@ -12,6 +13,7 @@ mod reading_type;
 mod service_switch;
 mod write;
 
+pub use classes::Classes;
 pub use quality::Quality;
 pub use quantity::{NumberKind, Quantity};
 pub use reading::{Reading, ReadingError, Stamp};
@@ -40,6 +42,8 @@ pub struct DeviceProfile {
     pub load_profiles: Vec<LoadProfile>,
     /// How its service switch is worked.
     pub service_switch: Option<ServiceSwitch>,
+    /// Which class a command has that reads, writes or starts what.
+    pub classes: Classes,
 }
 
 /// What a simulated device says of itself in ST0 and ST1.

@@ -75,6 +75,7 @@ fn profile() -> DeviceProfile {
             arm: None,
             state: Some(SwitchState { table: MT1, field: switch, open: 0, closed: 1, armed: None }),
         }),
+        classes: Classes::default(),
     }
 }
 

@@ -17,9 +17,9 @@ use super::{EndDevice, Moment, Verdict};
 /// Services in one message.
 pub(super) const SERVICES_MAX: usize = 32;
 /// Octets around the services of an answer, more than two titles and AC can take.
-const ENVELOPE_MAX: usize = 256;
+pub(super) const ENVELOPE_MAX: usize = 256;
 /// Octets with its length of a response that always has room: [`SERVICES_MAX`] of them are kept free.
-const SHORT_MAX: usize = 8;
+pub(super) const SHORT_MAX: usize = 8;
 
 /// How a message was secured, and so its answer.
 #[derive(Clone, Copy)]
@@ -104,7 +104,8 @@ impl EndDevice {
         let mut answer = Vec::new();
         let mode = secured.map_or(SecurityMode::Clear, |secured| secured.mode);
         let control = EpsemControl::new(mode, ResponseControl::Always);
-        let refused = self.serve_all(&epsem, &mut caller, now, EpsemWriter::new(&mut answer, control, None));
+        let writer = EpsemWriter::new(&mut answer, control, None);
+        let refused = self.serve_all(&epsem, &mut caller, now, writer).is_some();
         if let Some(before) = before {
             self.state = before;
         }
@@ -195,16 +196,16 @@ impl EndDevice {
         false
     }
 
-    /// Carries out the services one after the other; whether any was refused.
-    fn serve_all(
+    /// Carries out the services one after the other; the first refusal, if any was refused.
+    pub(super) fn serve_all(
         &mut self,
         epsem: &Epsem<'_>,
         caller: &mut Caller,
         now: Moment,
         mut answer: EpsemWriter<'_>,
-    ) -> bool {
+    ) -> Option<Refused> {
         let mut room = self.room();
-        let (mut any_refused, mut response) = (false, Vec::new());
+        let (mut first_refused, mut response) = (None, Vec::new());
         for service in epsem.services() {
             response.clear();
             let served = match service {
@@ -212,14 +213,14 @@ impl EndDevice {
                 Err(_) => Err(Refused::Because(ResponseCode::Err)),
             };
             if let Err(refused) = served {
-                any_refused = true;
+                first_refused = first_refused.or(Some(refused));
                 response.clear();
                 refused.encode(self.title.as_title(), &mut response);
             }
             // A short one always has room: what it tells may have been carried out.
             let len = response.len().saturating_add(3);
             if response.len() >= SHORT_MAX && len > room {
-                any_refused = true;
+                first_refused = first_refused.or(Some(self.too_large()));
                 response.clear();
                 self.too_large().encode(self.title.as_title(), &mut response);
             } else if response.len() >= SHORT_MAX {
@@ -227,7 +228,7 @@ impl EndDevice {
             }
             answer.service(|out| out.extend_from_slice(&response));
         }
-        any_refused
+        first_refused
     }
 }
 

@@ -6,8 +6,11 @@
 mod answer;
 mod blocks;
 mod classic;
+mod command;
+mod kept;
 mod event_log;
 mod message;
+mod orders;
 mod procedures;
 mod recent;
 mod refusal;

@@ -6,6 +6,7 @@ use c1222::tables::{Initiate, Outcome, ProcedureId, TableId, TimeFormat};
 use super::Moment;
 use super::blocks::Pointers;
 use super::event_log::event;
+use super::orders;
 use super::state::State;
 use super::tables::Tables;
 
@@ -51,7 +52,7 @@ pub(super) fn all(profile: &DeviceProfile) -> impl Iterator<Item = ProcedureId> 
     let switch = profile.service_switch.iter();
     let actions = [SwitchAction::Disconnect, SwitchAction::Connect, SwitchAction::Arm];
     let calls = switch.flat_map(move |switch| actions.into_iter().filter_map(|action| switch.call(action)));
-    calls.map(|call| call.procedure).chain(STANDARD)
+    calls.map(|call| call.procedure).chain(STANDARD).chain(orders::procedures(profile))
 }
 
 /// One procedure on its way.
@@ -70,6 +71,12 @@ impl Running<'_> {
             return self.switch(action);
         }
         let parameters = call.parameters;
+        if let Some(outcome) = orders::run(&self.tables.profile, self.state, call.procedure, parameters) {
+            if outcome == Outcome::Done {
+                self.note(event::CONTROL_POINT);
+            }
+            return outcome;
+        }
         let result = match call.procedure {
             CLEAR_DATA => self.clear_data(parameters),
             RESET_LIST_POINTERS => self.reset_lists(parameters),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use c1222::ApTitleBuf;
 use c1222::device_profile::{DeviceProfile, SwitchPosition};
-use c1222::tables::{EventCode, TableId};
+use c1222::tables::{EventCode, Outcome, ProcedureId, TableId};
 
 use super::Moment;
 use super::blocks::Pointers;
@@ -26,6 +26,12 @@ pub(super) struct State {
     /// What was written to the profile's tables.
     pub stored: BTreeMap<TableId, Vec<u8>>,
     pub switch: SwitchPosition,
+    /// The last parameters of each procedure of load control.
+    pub load_control: BTreeMap<ProcedureId, Vec<u8>>,
+    /// The blocks of a firmware image that came so far.
+    pub image: Vec<u8>,
+    /// SHA-256 of the image that was activated last.
+    pub firmware: Option<[u8; 32]>,
     /// Of the load-profile sets, in the profile's order.
     pub sets: Vec<Pointers>,
     pub history: EventLog,
@@ -34,6 +40,8 @@ pub(super) struct State {
     pub initiate: Vec<u8>,
     /// ST8: what came of it.
     pub outcome: Vec<u8>,
+    /// How the last procedure ended, until somebody asks.
+    pub ended: Option<Outcome>,
     /// Who has still to read ST8, and until when it is kept for them.
     held: Option<(Option<ApTitleBuf>, u64)>,
 }
@@ -47,11 +55,15 @@ impl State {
             cleared_min: None,
             stored: BTreeMap::new(),
             switch: SwitchPosition::Closed,
+            load_control: BTreeMap::new(),
+            image: Vec::new(),
+            firmware: None,
             sets: vec![Pointers::default(); profile.load_profiles.len()],
             history: EventLog::default(),
             events: EventLog::default(),
             initiate: vec![0; 3],
             outcome: vec![0; 4],
+            ended: None,
             held: None,
         }
     }

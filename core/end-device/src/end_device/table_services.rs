@@ -7,6 +7,7 @@ use c1222::tables::{Initiate, Outcome, Post, ProcedureResponse, TableId};
 use c1222::{Response, ResponseCode, TableData};
 
 use super::event_log::event;
+use super::orders;
 use super::procedures::Running;
 use super::services::{Caller, Refused};
 use super::tables::PARAMETERS_MAX;
@@ -107,6 +108,9 @@ impl EndDevice {
                 _ => Err(ResponseCode::Onp.into()),
             };
         }
+        if orders::is_image(&self.tables.profile, table) {
+            return self.write_image(part, &octets);
+        }
         let size = self.tables.size(table, &self.state).ok_or(ResponseCode::Iar)?;
         let range = self.range(table, part, size, octets.len()).ok_or(ResponseCode::Onp)?;
         let mut whole = Vec::with_capacity(size);
@@ -116,6 +120,28 @@ impl EndDevice {
         self.state.stored.insert(table, whole);
         let profile = &self.tables.profile;
         self.state.note_history(profile, now, caller.user, event::TABLE_WRITTEN, table.0);
+        Ok(())
+    }
+
+    /// A block of a firmware image, at its offset; what lies before it and has not come yet is zeros.
+    fn write_image(&mut self, part: Part, octets: &[u8]) -> Result<(), Refused> {
+        let start = match part {
+            Part::Whole => 0,
+            Part::Octets { offset, .. } => usize::try_from(offset).unwrap_or(usize::MAX),
+            Part::Elements { .. } => return Err(ResponseCode::Onp.into()),
+        };
+        let end = start.saturating_add(octets.len());
+        if end > orders::IMAGE_MAX {
+            return Err(ResponseCode::Onp.into());
+        }
+        let image = &mut self.state.image;
+        if matches!(part, Part::Whole) {
+            image.clear();
+        }
+        image.resize(image.len().max(end), 0);
+        if let Some(place) = image.get_mut(start..end) {
+            place.copy_from_slice(octets);
+        }
         Ok(())
     }
 
@@ -133,6 +159,7 @@ impl EndDevice {
         let mut data = Vec::new();
         let mut running = Running { tables: &self.tables, state: &mut self.state, user, now };
         let outcome = running.run(&call, &mut data);
+        self.state.ended = Some(outcome);
         self.state.note_history(&self.tables.profile, now, user, event::PROCEDURE, call.procedure.0);
         let is_posted = match call.post {
             Post::Never => false,

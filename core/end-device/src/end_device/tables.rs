@@ -11,6 +11,7 @@ use c1222::tables::{
 
 use super::blocks::{self, BlockRing};
 use super::event_log::{self, EventLog};
+use super::orders;
 use super::procedures;
 use super::shape::Shape;
 use super::state::State;
@@ -57,6 +58,8 @@ enum Content {
     History,
     /// ST76.
     Events,
+    /// A firmware image, as far as it came.
+    Image,
 }
 
 impl Tables {
@@ -93,7 +96,8 @@ impl Tables {
         let layouts = layouts.map(|(at, layout)| (layout.table, Content::Layout(at), layout.writable));
         let sets = self.profile.load_profiles.iter().enumerate();
         let sets = sets.map(|(at, set)| (set.table, Content::Blocks(at), false));
-        for (table, content, writable) in layouts.chain(sets).collect::<Vec<_>>() {
+        let images = orders::images(&self.profile).map(|table| (table, Content::Image, true));
+        for (table, content, writable) in layouts.chain(sets).chain(images).collect::<Vec<_>>() {
             self.put(table, content, writable);
         }
     }
@@ -204,6 +208,7 @@ impl Tables {
             Content::Layout(at) => self.layout(*at)?.size,
             Content::Initiate => state.initiate.len(),
             Content::Outcome => state.outcome.len(),
+            Content::Image => state.image.len(),
             _ => self.shape(table, state)?.size(),
         })
     }
@@ -219,6 +224,7 @@ impl Tables {
                 let set = || Shape::fields([1, 2, 2, 4, 2, 2]);
                 Shape::Record(self.numbered_sets().map(|_| set()).collect())
             }
+            Content::Image => Shape::Octets(state.image.len()),
             Content::Clock => Shape::fields([format.time.long_size(), 1]),
             Content::Initiate => Shape::fields([2, 1, state.initiate.len().saturating_sub(3)]),
             Content::Outcome => Shape::fields([2, 1, 1, state.outcome.len().saturating_sub(4)]),
@@ -247,6 +253,7 @@ impl Tables {
             Content::Fixed(data) => data,
             Content::Initiate => &state.initiate,
             Content::Outcome => &state.outcome,
+            Content::Image => &state.image,
             Content::Blocks(at) => {
                 let ring = self.ring(*at, state, utc);
                 if let Some(ring) = &ring {
@@ -289,7 +296,7 @@ impl Tables {
             }
             Content::History => write_log(&state.history, out),
             Content::Events => write_log(&state.events, out),
-            Content::Fixed(_) | Content::Blocks(_) | Content::Initiate | Content::Outcome => {}
+            Content::Fixed(_) | Content::Blocks(_) | Content::Initiate | Content::Outcome | Content::Image => {}
         }
     }
 

@@ -120,6 +120,16 @@ codes! {
     "A position of the service switch is a number that its field cannot hold."
     "status = { table = \"MT1\", field = \"switch\", open = 0, closed = 256 }     # one octet: 0 to 255";
 
+    LOW_CLASS Error "low_class"
+    "A class that is lower than what the thing can do: tables 42, 44, 45 and 46 hold passwords and keys \
+     (class 4), the calls of the service switch, load limit and demand response move loads (3), a firmware \
+     table and its activation are 2. A command of the lower class would carry the higher one hidden."
+    "[classes]\nprocedure = { MP1 = 1 }     # works the service switch: 3";
+
+    CLASSED_BY_PROCEDURE Error "classed_by_procedure"
+    "Writing ST7 starts a procedure and has the class of that one, so the table has none of its own."
+    "[classes]\nwrite = { ST7 = 1 }     # procedure = { SP9 = 1 }";
+
     BAD_IDENTITY Error "bad_identity"
     "Device class, manufacturer and model are printable ASCII characters: 4, at most 4 and at most 8 of them. \
      Hardware and firmware are `VERSION.REVISION`, each 0 to 255."

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
+use c1222::ServiceCode;
 use c1222::device_profile::{NumberKind, ReadingType};
 use c1222::tables::{NiFormat, TimeFormat};
 use node::{FieldSpec, FieldType, Value};
 
 /// The sections beside `device_profile` and `name`.
-pub(super) const SECTIONS: [&str; 6] =
-    ["identity", "format", "classic", "table", "load_profile", "service_switch"];
+pub(super) const SECTIONS: [&str; 8] =
+    ["identity", "format", "classic", "table", "load_profile", "service_switch", "commands", "classes"];
 
 /// Words of `byte_order`.
 pub(super) const BYTE_ORDERS: [&str; 2] = ["little-endian", "big-endian"];
@@ -180,5 +181,44 @@ pub(super) fn service_switch() -> Vec<FieldSpec> {
         FieldSpec::required("connect", call(), "The call that closes the switch."),
         FieldSpec::optional("arm", call(), "The call that lets the customer close it."),
         FieldSpec::optional("status", FieldType::Table(status), "Where its position is shown."),
+    ]
+}
+
+/// Services that `[classes]` may list: those that name no table and belong to no session.
+pub(super) const SERVICES: [ServiceCode; 6] = [
+    ServiceCode::IDENTIFICATION,
+    ServiceCode::DEREGISTRATION,
+    ServiceCode::RESOLVE,
+    ServiceCode::TRACE,
+    ServiceCode::REGISTRATION,
+    ServiceCode::DEFAULT_READ,
+];
+
+pub(super) fn commands() -> Vec<FieldSpec> {
+    let firmware = vec![
+        FieldSpec::required("table", FieldType::Text, "Blocks are written to it, each at its offset."),
+        FieldSpec::required("block", whole(1, 512), "The longest block, octets."),
+        FieldSpec::required("activate", FieldType::Text, "The procedure that makes the image run."),
+    ];
+    vec![
+        FieldSpec::optional("load_limit", FieldType::Text, "The procedure that limits the load."),
+        FieldSpec::optional(
+            "demand_response",
+            FieldType::Text,
+            "The procedure that takes a demand-response event; `SP21` without it.",
+        ),
+        FieldSpec::optional("firmware", FieldType::Table(firmware), "How firmware is loaded."),
+    ]
+}
+
+pub(super) fn classes() -> Vec<FieldSpec> {
+    let texts = || FieldType::List(Box::new(FieldType::Text));
+    let class = || FieldType::Map(Box::new(whole(0, 4)));
+    let services = FieldType::List(Box::new(choice(SERVICES.map(ServiceCode::name))));
+    vec![
+        FieldSpec::optional("read", texts(), "Tables that class 0 reads, beside those that are laid out."),
+        FieldSpec::optional("write", class(), "The class of writing a table."),
+        FieldSpec::optional("procedure", class(), "The class of starting a procedure."),
+        FieldSpec::optional("service", services, "Services of class 0 that name no table."),
     ]
 }

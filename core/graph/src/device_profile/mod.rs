@@ -1,5 +1,6 @@
 //! Device-profile files: from TOML to a [`DeviceProfile`], or to everything that is wrong with it.
 
+mod classes;
 pub mod codes;
 mod keys;
 mod section;
@@ -51,6 +52,7 @@ fn profile(root: &Table, checker: &mut Checker) -> Option<DeviceProfile> {
     let mut layouts = Layouts::new(format);
     layouts.read(root, checker);
     let service_switch = switch::read(root, &layouts.tables, checker);
+    let classes = classes::read(root, &layouts, service_switch.as_ref(), checker);
     Some(DeviceProfile {
         name: head.text("name").to_owned(),
         identity,
@@ -60,6 +62,7 @@ fn profile(root: &Table, checker: &mut Checker) -> Option<DeviceProfile> {
         tables: layouts.tables,
         load_profiles: layouts.load_profiles,
         service_switch,
+        classes,
     })
 }
 

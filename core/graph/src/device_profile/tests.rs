@@ -61,6 +61,33 @@ fn the_residential_profile_reads_its_own_reports() {
 }
 
 #[test]
+fn classes_come_from_all_of_the_profile() {
+    let classes = parsed(RESIDENTIAL).classes;
+    let (st, mt) = (TableId::standard, TableId::manufacturer);
+    let (sp, mp) = (ProcedureId::standard, ProcedureId::manufacturer);
+    for (table, read, write) in [
+        (st(23), 0, 4),
+        (st(64), 0, 4),
+        (mt(1), 0, 4),
+        (st(13), 0, 1),
+        (st(45), 4, 4),
+        (mt(52), 4, 2),
+        (st(7), 0, 4),
+    ] {
+        assert_eq!((classes.read(table), classes.write(table)), (read, write), "{table}");
+    }
+    for (procedure, class) in [(mp(1), 3), (mp(2), 3), (sp(21), 3), (mp(3), 2), (sp(23), 1), (sp(10), 4)] {
+        assert_eq!(classes.procedure(procedure), class, "{procedure}");
+    }
+    let switch = [0x80, 10, 0x40, 0, 7, 0, 4, 1, 8, 0, 1, 0xf6];
+    assert_eq!(parsed(RESIDENTIAL).class(&switch), Some(3));
+    let writable = with("size  = 4\n", "size = 4\nwritable = true\n");
+    assert_eq!(parsed(&writable).classes.write(mt(1)), 1);
+    // What is listed may be raised.
+    assert_eq!(parsed(&with("SP5 = 1", "MP1 = 4")).classes.procedure(mp(1)), 4);
+}
+
+#[test]
 fn the_elster_profile_takes_any_time_and_no_tables() {
     let profile = parsed(ELSTER);
     assert_eq!((profile.freshness_s, profile.tables.len()), (0, 0));
@@ -189,6 +216,24 @@ fn each_fault_has_its_code_its_place_and_its_way_out() {
             "0 to 255",
         ),
         (with("intervals    = 4", "intervals = 672"), "profile::long_report", "672", "takes 609"),
+        (
+            with("load_limit      = \"MP2\"", "load_limit = \"2\""),
+            "profile::bad_procedure",
+            "\"2\"",
+            "such as `MP1`",
+        ),
+        (with("\"MT52\"", "\"MT\""), "profile::bad_table", "\"MT\"", "such as `ST23`"),
+        (with("block = 400", "block = 4000"), "graph::out_of_range", "4000", "from 1 to 512"),
+        (with("\"ST11\"", "\"11\""), "profile::bad_table", "\"11\"", "such as `ST23`"),
+        (with("\"ST11\"", "\"ST45\""), "profile::low_class", "\"ST45\"", "must be 4"),
+        (with("ST13 = 1", "ST46 = 1"), "profile::low_class", "1", "writing ST46 is class 1 here"),
+        (with("ST13 = 1", "MT52 = 1"), "profile::low_class", "1", "must be 2"),
+        (with("SP5 = 1", "MP1 = 0"), "profile::low_class", "0", "starting MP1 is class 0 here"),
+        (with("SP5 = 1", "X5 = 1"), "profile::bad_procedure", "X5", "such as `MP1`"),
+        (with("ST13 = 1", "ST7 = 1"), "profile::classed_by_procedure", "ST7", "in `procedure`"),
+        (with("ST13 = 1", "ST13 = 5"), "graph::out_of_range", "5", "from 0 to 4"),
+        (with("\"resolve\"", "\"logon\""), "graph::unknown_choice", "\"logon\"", "resolve"),
+        (with("[classes]", "[clases]"), "graph::unknown_key", "clases", "did you mean `classes`?"),
     ] {
         let (profile, diagnostics) = parse(&text);
         let [fault] = diagnostics.as_slice() else { panic!("{code}: {diagnostics:#?}") };

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use seal::ids::Sid;
+use seal::ids::{Dev, Sid};
 
 /// At most so many faults are listed; the rest are counted.
 pub const FAULTS_LISTED_MAX: usize = 100;
@@ -136,6 +136,12 @@ pub enum Reason {
     Twice {
         /// The earlier row's line.
         line: u64,
+    },
+    /// A device that may register has the same.
+    #[error("is that of device {dev} in the store")]
+    Known {
+        /// The device.
+        dev: Dev,
     },
     /// An association in the store has the same.
     #[error("is that of association {sid} in the store")]

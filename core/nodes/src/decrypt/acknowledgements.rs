@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use c1222::{ApTitleBuf, Envelope, InvocationId, carriage};
+use c1222::carriage;
 use keystore::Directory;
 use node::{Batch, BatchPool, Context, Counter, Env, Frame};
 use seal::control::{Down, Item};
@@ -15,6 +15,7 @@ use seal::ids::{Epoch, System};
 use seal::profile1::{self, Job};
 
 use super::associations::{Associations, Entry, Heard, Place};
+use super::ways::Ways;
 
 /// Acknowledgements sealed together.
 const BATCH: usize = 512;
@@ -44,20 +45,16 @@ pub(super) struct Acknowledgements {
     ring: VecDeque<Due>,
     ring_max: usize,
     directory: Arc<Directory>,
-    /// The head-end's own title.
-    title: ApTitleBuf,
-    invocation: u16,
-    output: usize,
-    /// By number of the transport: the way to its downlink.
-    ways: Vec<Option<Way>>,
+    /// By number of the transport: what goes to its downlink.
+    papers: Vec<Paper>,
     pool: BatchPool,
     sealed: Vec<bool>,
     numbers: Numbers,
 }
 
-/// The edge to a downlink, and what is written for it.
-struct Way {
-    edge: usize,
+/// What is written for one downlink.
+#[derive(Default)]
+struct Paper {
     batch: Batch,
     sealing: Vec<Sealing>,
 }
@@ -101,39 +98,24 @@ impl Numbers {
 }
 
 impl Acknowledgements {
-    pub(super) fn new(env: &Env, directory: Arc<Directory>, title: ApTitleBuf, ring_max: usize) -> Self {
+    pub(super) fn new(env: &Env, directory: Arc<Directory>, ring_max: usize) -> Self {
         Self {
             answers: Vec::new(),
             ring: VecDeque::new(),
             ring_max,
             directory,
-            title,
-            invocation: 0,
-            output: 0,
-            ways: Vec::new(),
+            papers: Vec::new(),
             pool: env.pool.clone(),
             sealed: Vec::new(),
             numbers: Numbers::new(env),
         }
     }
 
-    /// Learns which edge leads to the downlink of which transport.
-    pub(super) fn connect(&mut self, context: &Context, env: &Env) {
-        let Some(output) = context.output("sealed") else { return };
-        self.output = output;
-        let edges = context.outputs.get(output).map(|output| output.edges.as_slice()).unwrap_or_default();
-        let way = |transport: &String| {
-            let edge = edges.iter().position(|edge| env.leads_to_transport(&edge.name().to, transport))?;
-            Some(Way { edge, batch: self.pool.take(), sealing: Vec::new() })
-        };
-        self.ways = env.transports.iter().map(way).collect();
-    }
-
     /// A durable report of this epoch is to be acknowledged, to where its device was heard last.
     pub(super) fn due(&mut self, place: Place, epoch: Epoch, entry: &mut Entry) {
         // One acknowledgement speaks of a whole window; reports of another epoch than the active one are
         // rare and have one each.
-        if !(entry.due && epoch == entry.association.epoch()) {
+        if !entry.retired && !(entry.due && epoch == entry.association.epoch()) {
             entry.due = self.push(Due { place, epoch, to: None }) || entry.due;
         }
     }
@@ -146,9 +128,6 @@ impl Acknowledgements {
 
     fn push(&mut self, due: Due) -> bool {
         let room = self.ring.len() < self.ring_max;
-        if self.ways.is_empty() {
-            return false;
-        }
         if room {
             self.ring.push_back(due);
         } else {
@@ -158,25 +137,39 @@ impl Acknowledgements {
     }
 
     /// Seals and sends all that are due.
-    pub(super) fn send(&mut self, context: &mut Context, associations: &mut Associations, system: System) {
+    pub(super) fn send(
+        &mut self,
+        context: &mut Context,
+        ways: &mut Ways,
+        associations: &mut Associations,
+        system: System,
+    ) {
         for answer in std::mem::take(&mut self.answers) {
-            self.pass_on(context, &answer);
+            self.pass_on(context, ways, &answer);
         }
+        if ways.count() == 0 {
+            // No downlink at all: nobody waits for acknowledgements.
+            self.ring.clear();
+        }
+        self.papers.resize_with(ways.count(), Paper::default);
         while !self.ring.is_empty() {
             self.warm(associations);
             for _ in 0..BATCH {
                 let Some(due) = self.ring.pop_front() else { break };
                 if let Some(entry) = associations.get_mut(due.place) {
-                    self.write(&due, entry);
+                    self.write(ways, &due, entry);
                 }
             }
-            for way in self.ways.iter_mut().flatten() {
-                seal(way, associations, system, &mut self.sealed);
-                let batch = std::mem::replace(&mut way.batch, self.pool.take());
+            for (paper, transport) in self.papers.iter_mut().zip(0..) {
+                if paper.batch.is_empty() {
+                    continue;
+                }
+                seal(paper, associations, system, &mut self.sealed);
+                let batch = std::mem::replace(&mut paper.batch, self.pool.take());
                 let frames = batch.len() as u64;
-                match context.offer(self.output, way.edge, batch) {
-                    Ok(Some(_)) => self.numbers.sent.add(frames),
-                    Ok(None) => {}
+                match ways.offer_late(context, transport, batch) {
+                    Ok(true) => self.numbers.sent.add(frames),
+                    Ok(false) => {}
                     Err(_) => self.numbers.edge.add(frames),
                 }
             }
@@ -192,25 +185,26 @@ impl Acknowledgements {
     }
 
     /// Sends what is sealed already; like an acknowledgement it is given up where there is no room.
-    fn pass_on(&self, context: &mut Context, Answer { to, apdu }: &Answer) {
-        let Some(Some(way)) = self.ways.get(usize::from(to.transport)) else {
+    fn pass_on(&self, context: &mut Context, ways: &Ways, Answer { to, apdu }: &Answer) {
+        if ways.edge(to.transport).is_none() {
             return self.numbers.nowhere.add(1);
-        };
+        }
         let (mut batch, frame) = (self.pool.take(), Frame { link: to.link, ..Frame::default() });
         batch.push(apdu, frame.with_transport(to.transport));
-        match context.offer(self.output, way.edge, batch) {
-            Ok(sent) => self.numbers.sent.add(u64::from(sent.is_some())),
+        match ways.offer_late(context, to.transport, batch) {
+            Ok(sent) => self.numbers.sent.add(u64::from(sent)),
             Err(_) => self.numbers.edge.add(1),
         }
     }
 
     /// Writes one acknowledgement's APDU with its plaintext in place.
-    fn write(&mut self, due: &Due, entry: &mut Entry) {
+    fn write(&mut self, ways: &mut Ways, due: &Due, entry: &mut Entry) {
         if due.to.is_none() {
             entry.due = false;
         }
         let Some(heard) = due.to.or_else(|| entry.heard()) else { return self.numbers.nowhere.add(1) };
-        let Some(Some(way)) = self.ways.get_mut(usize::from(heard.transport)) else {
+        let paper = self.papers.get_mut(usize::from(heard.transport));
+        let Some(paper) = paper.filter(|_| ways.edge(heard.transport).is_some()) else {
             return self.numbers.nowhere.add(1);
         };
         let association = &mut entry.association;
@@ -218,15 +212,11 @@ impl Acknowledgements {
         let Some(seq) = association.take_seq() else { return self.numbers.counter.add(1) };
         let (sid, active) = (association.sid(), association.epoch());
         let head = Head { frame_type: FrameType::DownControl, id: sid.0, epoch_low: active.low(), seq };
-        self.invocation = self.invocation.wrapping_add(1);
-        let envelope = Envelope {
-            called: self.directory.device(sid).map(|device| device.title),
-            calling: Some(self.title.as_title()),
-            ..Envelope::new(InvocationId::new(u32::from(self.invocation)))
-        };
+        let device = self.directory.device(sid);
+        let envelope = ways.envelope(device.as_ref().map(|device| device.title()));
         let frame = Frame { link: heard.link, ..Frame::default() }.with_transport(heard.transport);
         let octets: [u8; HEAD_LEN] = head.octets();
-        let written = way.batch.push_with(frame, |data| {
+        let written = paper.batch.push_with(frame, |data| {
             carriage::write_head(data, &envelope, &octets, ACK_OCTETS + TAG_LEN)?;
             let start = data.len();
             Down::Ack(ack).write(data);
@@ -234,23 +224,23 @@ impl Acknowledgements {
             Ok::<usize, c1222::DecodeError>(start)
         });
         match written {
-            Ok(start) => way.sealing.push(Sealing { place: due.place, head, start }),
+            Ok(start) => paper.sealing.push(Sealing { place: due.place, head, start }),
             // Cannot be: the head of a type 4 frame always fits. The descriptor is empty then.
-            Err(_) => drop(way.batch.frames.pop()),
+            Err(_) => drop(paper.batch.frames.pop()),
         }
     }
 }
 
-/// Seals what is written for a way.
-fn seal(way: &mut Way, associations: &Associations, system: System, sealed: &mut Vec<bool>) {
-    let mut jobs: Vec<Job<'_>> = Vec::with_capacity(way.sealing.len());
-    jobs.extend(way.sealing.iter().filter_map(|sealing| {
+/// Seals what is written for a downlink.
+fn seal(paper: &mut Paper, associations: &Associations, system: System, sealed: &mut Vec<bool>) {
+    let mut jobs: Vec<Job<'_>> = Vec::with_capacity(paper.sealing.len());
+    jobs.extend(paper.sealing.iter().filter_map(|sealing| {
         let channel = associations.get(sealing.place)?.association.downstream(system);
         Some(channel.job(&sealing.head, sealing.start, ACK_OCTETS + TAG_LEN))
     }));
-    profile1::seal_batch(&mut way.batch.data, &jobs, sealed);
-    way.sealing.clear();
+    profile1::seal_batch(&mut paper.batch.data, &jobs, sealed);
+    paper.sealing.clear();
     // What could not be sealed must not leave the house.
     let mut verdicts = sealed.iter();
-    way.batch.frames.retain(|_| verdicts.next().copied().unwrap_or(false));
+    paper.batch.frames.retain(|_| verdicts.next().copied().unwrap_or(false));
 }

@@ -1,13 +1,13 @@
 //! The associations of one shard: all their state, found by `sid` in two array look-ups.
 
-use keystore::Keys;
 use node::Frame;
 use seal::association::Association;
-use seal::ids::Sid;
-use seal::schedule::AssociationKeys;
+use seal::ids::{Epoch, Sid};
+use seal::schedule;
+use seal::secret::Prk;
 
 /// Where an association stands in its shard; stable for the shard's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place(u32);
 
 /// Where an end device was heard last.
@@ -43,6 +43,10 @@ pub struct Entry {
     pub reserving: bool,
     /// It waits in the ring of acknowledgements.
     pub due: bool,
+    /// A frame under it was opened, so that the one before may go.
+    pub proven: bool,
+    /// It was replaced: opened for a while, but nothing is sealed under it.
+    pub retired: bool,
 }
 
 const _: () = assert!(size_of::<Entry>() == 128);
@@ -51,9 +55,11 @@ const _: () = assert!(size_of::<Entry>() == 128);
 const NOWHERE: u8 = u8::MAX;
 
 impl Entry {
-    fn new(association: Association) -> Self {
+    fn new(association: Association, proven: bool) -> Self {
         Self {
             association,
+            proven,
+            retired: false,
             link: 0,
             repeated: 0,
             failures: 0,
@@ -75,6 +81,38 @@ impl Entry {
     }
 }
 
+/// What an association needs seldom, apart from what every frame needs.
+pub struct Cold {
+    /// PRK_out of the active epoch.
+    prk: Prk,
+    /// The last campaign that epochs were issued for; 0 for none.
+    pub campaign: u32,
+    /// The day of the last reservation, and the blocks that were reserved on it.
+    day: u16,
+    blocks: u16,
+}
+
+/// Blocks of counters that an association may reserve in a day: 65,536 seals (security layer §8).
+const BLOCKS_A_DAY: u16 = 1024;
+
+impl Cold {
+    /// What belongs to an association in the epoch of this PRK_out.
+    #[must_use]
+    pub fn new(prk: Prk, campaign: u32) -> Self {
+        Self { prk, campaign, day: 0, blocks: 0 }
+    }
+
+    /// Counts a block of counters that is to be reserved on this day; `false` when the day has none left.
+    pub fn may_reserve(&mut self, day: u64) -> bool {
+        let day = u16::try_from(day).unwrap_or(u16::MAX);
+        if self.day != day {
+            (self.day, self.blocks) = (day, 0);
+        }
+        self.blocks = self.blocks.saturating_add(1);
+        self.blocks <= BLOCKS_A_DAY
+    }
+}
+
 /// The associations of the partitions `p` with `p % shards == shard`.
 pub struct Associations {
     shard: u32,
@@ -83,6 +121,8 @@ pub struct Associations {
     /// since fresh zeros are not backed by pages.
     places: Vec<u32>,
     entries: Vec<Entry>,
+    /// By place, as the entries.
+    cold: Vec<Cold>,
 }
 
 impl Associations {
@@ -90,7 +130,31 @@ impl Associations {
     #[must_use]
     pub fn new(shard: usize, shards: usize) -> Self {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        Self { shard: number(shard), shards: number(shards).max(1), places: Vec::new(), entries: Vec::new() }
+        Self {
+            shard: number(shard),
+            shards: number(shards).max(1),
+            places: Vec::new(),
+            entries: Vec::new(),
+            cold: Vec::new(),
+        }
+    }
+
+    /// Which shard's they are.
+    #[must_use]
+    pub fn shard(&self) -> usize {
+        self.shard as usize
+    }
+
+    /// Makes room for so many, so that none of them has to move.
+    pub fn reserve(&mut self, count: usize) {
+        if self.entries.capacity() - self.entries.len() < count {
+            self.entries = moved(&mut self.entries, count, |entry| {
+                std::mem::replace(entry, Entry::new(Association::nobody(), false))
+            });
+            self.cold = moved(&mut self.cold, count, |cold| {
+                std::mem::replace(cold, Cold::new(Prk::from_octets([0; Prk::LEN]), 0))
+            });
+        }
     }
 
     /// Whether a partition belongs to this shard.
@@ -107,7 +171,7 @@ impl Associations {
     }
 
     /// Adds an association; one of the same slot is replaced.
-    pub fn add(&mut self, association: Association) {
+    pub fn add(&mut self, association: Association, cold: Cold, proven: bool) {
         let dense = self.dense(association.sid());
         if dense >= self.places.len() {
             // Growing by doubling would touch the zeros; a slot number has 24 bits.
@@ -117,21 +181,73 @@ impl Associations {
             }
             self.places = grown;
         }
-        let entry = Entry::new(association);
+        let entry = Entry::new(association, proven);
         match self.places.get(dense).copied() {
             Some(0) | None => {
+                if self.entries.len() == self.entries.capacity() {
+                    self.reserve(self.entries.len().max(64));
+                }
                 self.entries.push(entry);
+                self.cold.push(cold);
                 let place = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
                 if let Some(slot) = self.places.get_mut(dense) {
                     *slot = place;
                 }
             }
             Some(place) => {
-                if let Some(old) = self.get_mut(Place(place - 1)) {
-                    *old = entry;
+                if let Some((old, old_cold)) = self.both_mut(Place(place - 1)) {
+                    (*old, *old_cold) = (entry, cold);
                 }
             }
         }
+    }
+
+    /// Whether this association may be added: its slot is empty, or holds what was erased or revoked, or
+    /// an earlier generation of it when `any` does.
+    #[must_use]
+    pub fn has_room(&self, sid: Sid, any: bool) -> bool {
+        let occupant = self.place(sid).and_then(|place| self.get(place)).map(|entry| &entry.association);
+        occupant.is_none_or(|occupant| {
+            let before = occupant.sid().generation() < sid.generation();
+            !occupant.sid().is_valid() || (before && (any || occupant.is_revoked()))
+        })
+    }
+
+    /// The association at a place with what it needs seldom.
+    pub fn both_mut(&mut self, place: Place) -> Option<(&mut Entry, &mut Cold)> {
+        self.entries.get_mut(place.0 as usize).zip(self.cold.get_mut(place.0 as usize))
+    }
+
+    /// What an association needs seldom.
+    #[must_use]
+    pub fn cold(&self, place: Place) -> Option<&Cold> {
+        self.cold.get(place.0 as usize)
+    }
+
+    /// Issues epochs up to this one, as far as it may.
+    pub fn issue(&mut self, place: Place, to: Epoch) {
+        let Some((entry, cold)) = self.both_mut(place) else { return };
+        let association = &mut entry.association;
+        let (sid, active) = (association.sid(), association.epoch());
+        while association.newest() < to {
+            let keys = |epoch| schedule::derive(&ratcheted(&cold.prk, active, epoch), sid);
+            if association.issue(keys).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Goes on from PRK_out of the epoch that was active before to that of the present one.
+    pub fn ratchet(&mut self, place: Place, before: Epoch) {
+        let Some((entry, cold)) = self.both_mut(place) else { return };
+        cold.prk = ratcheted(&cold.prk, before, entry.association.epoch());
+    }
+
+    /// Erases the keys of an association; when revoked it still says so of its frames.
+    pub fn erase(&mut self, place: Place, revoked: bool) {
+        let Some((entry, cold)) = self.both_mut(place) else { return };
+        if revoked { entry.association.revoke() } else { entry.association.erase() }
+        cold.prk = Prk::from_octets([0; Prk::LEN]);
     }
 
     /// Where the association of this slot stands; whether its generation is that of `sid` shows there.
@@ -148,7 +264,7 @@ impl Associations {
     #[must_use]
     pub fn find(&self, sid: Sid) -> Option<Place> {
         let place = self.place(sid)?;
-        self.get(place).filter(|entry| entry.association.sid() == sid).map(|_| place)
+        self.get(place).filter(|entry| sid.is_valid() && entry.association.sid() == sid).map(|_| place)
     }
 
     /// The association at a place.
@@ -178,28 +294,37 @@ impl Associations {
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Association> {
-        self.entries.iter().map(|entry| &entry.association)
+    pub fn iter(&self) -> impl Iterator<Item = (&Association, &Cold)> {
+        self.entries.iter().map(|entry| &entry.association).zip(&self.cold)
     }
 }
 
-/// Splits what the key store gives: a profile-1 association, or the keys of a classic device.
-pub fn split(keys: Keys) -> Result<AssociationKeys, keystore::ClassicKeys> {
-    match keys {
-        Keys::Profile1 { keys, .. } => Ok(keys),
-        Keys::Classic(keys) => Err(keys),
+/// PRK_out of a later epoch.
+fn ratcheted(prk: &Prk, from: Epoch, to: Epoch) -> Prk {
+    let mut reached = Prk::from_octets(*prk.expose());
+    for epoch in (from.0..to.0).filter_map(|epoch| Epoch(epoch).next()) {
+        reached = schedule::advance(&reached, epoch);
     }
+    reached
+}
+
+/// Moves a list to where it has room for so many more. `take` leaves something without a key behind: memory
+/// that is let go of holds none.
+fn moved<T>(list: &mut Vec<T>, more: usize, take: impl Fn(&mut T) -> T) -> Vec<T> {
+    let mut moved = Vec::with_capacity(list.len().saturating_add(more));
+    moved.extend(list.iter_mut().map(take));
+    moved
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use seal::ids::{Dev, Epoch};
-    use seal::secret::Prk;
+    use seal::ids::Dev;
 
     fn add(associations: &mut Associations, sid: Sid) {
-        let keys = seal::schedule::derive(&Prk::from_octets([7; 32]), sid);
-        associations.add(Association::new(sid, Dev([1; 8]), Epoch(3), keys));
+        let prk = Prk::from_octets([7; 32]);
+        let keys = schedule::derive(&prk, sid);
+        associations.add(Association::new(sid, Dev([1; 8]), Epoch(3), keys), Cold::new(prk, 0), true);
     }
 
     #[test]

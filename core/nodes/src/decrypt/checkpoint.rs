@@ -1,33 +1,35 @@
 //! What a shard knows of its associations, kept beside the journal so that a start reads only its end.
 //!
-//! A checkpoint holds no key: windows, counter floors, and of classic devices the messages and IV floors. Each shard
-//! writes one under its own name, `windows-SHARD-of-SHARDS`. When the number of shards changes, a start
+//! A checkpoint holds no key: windows and counter floors by epoch, those of groups, and of classic devices the
+//! messages and IV floors. What it tells of an epoch counts when the epoch is known, from the key store or the
+//! journal. Each shard writes one under its own name, `windows-SHARD-of-SHARDS`. When the number of shards changes, a start
 //! reads those of the old number too, and they go once every shard has written its new one.
 //!
 //! ```text
 //! association   01  sid 4  epoch 2  highest 4  bits 8  floor 4    highest ffffffff: no window yet
 //! message       02  sid 4  key id 1  iv 4  invocation 4
 //! IV floor      03  sid 4  floor 4
+//! group         04  gid 4  epoch 2  floor 4
 //! ```
 
 use journal::{Checkpoint, CheckpointWriter, JournalError, Position};
 use seal::association::Association;
-use seal::ids::{Epoch, Sid};
+use seal::ids::{Epoch, Gid, Sid};
 use seal::window::View;
 
 use super::associations::Associations;
 use super::classic::Classics;
-use super::replay_cache::{Message, ReplayCache};
-use crate::clock::unix_s;
+use super::groups::Groups;
+use super::rebuild::Rebuilding;
+use super::replay_cache::Message;
+use crate::fields::Fields;
 use crate::journal::Log;
-use crate::record;
 
 const ASSOCIATION: u8 = 1;
 const MESSAGE: u8 = 2;
 const IV_FLOOR: u8 = 3;
+const GROUP: u8 = 4;
 const ASSOCIATION_OCTETS: usize = 23;
-const MESSAGE_OCTETS: usize = 14;
-const IV_FLOOR_OCTETS: usize = 9;
 const NO_WINDOW: u32 = u32::MAX;
 /// A chunk is written when it has so many octets.
 const CHUNK_OCTETS: usize = 64 << 10;
@@ -61,17 +63,24 @@ impl ShardOf {
     }
 }
 
+/// What a checkpoint is made of.
+pub(super) struct Books<'a> {
+    pub(super) associations: &'a Associations,
+    pub(super) classics: &'a Classics,
+    pub(super) groups: &'a Groups,
+}
+
 /// Writes the state of a shard; all its own records before `position` are in it.
 ///
 /// # Errors
 /// [`JournalError`]; the checkpoint before still holds.
-pub fn write(
+pub(super) fn write(
     log: &Log,
     own: ShardOf,
     position: Position,
-    associations: &Associations,
-    classics: &Classics,
+    books: &Books<'_>,
 ) -> Result<(), JournalError> {
+    let Books { associations, classics, groups } = books;
     let mut writer = CheckpointWriter::begin(log.files(), log.folder(), &own.name(), position)?;
     let mut chunk = Vec::with_capacity(CHUNK_OCTETS + ASSOCIATION_OCTETS);
     let mut put = |chunk: &mut Vec<u8>, least: usize| {
@@ -81,18 +90,15 @@ pub fn write(
         }
         Ok::<(), JournalError>(())
     };
-    for association in associations.iter() {
-        let view = association.durable(association.epoch());
-        let floor = association.counter().floor();
-        if view.is_none() && floor == 0 {
-            continue;
-        }
-        let view = view.unwrap_or(View { highest: NO_WINDOW, bits: 0 });
-        chunk.push(ASSOCIATION);
-        chunk.extend_from_slice(&association.sid().0.to_be_bytes());
-        chunk.extend_from_slice(&association.epoch().0.to_be_bytes());
-        chunk.extend_from_slice(&view.highest.to_be_bytes());
-        chunk.extend_from_slice(&view.bits.to_be_bytes());
+    for (association, _) in associations.iter() {
+        push(&mut chunk, association, association.epoch(), association.counter().floor());
+        association.other_epochs().for_each(|epoch| push(&mut chunk, association, epoch, 0));
+        put(&mut chunk, CHUNK_OCTETS)?;
+    }
+    for (gid, epoch, floor) in groups.floors() {
+        chunk.push(GROUP);
+        chunk.extend_from_slice(&gid.0.to_be_bytes());
+        chunk.extend_from_slice(&epoch.0.to_be_bytes());
         chunk.extend_from_slice(&floor.to_be_bytes());
         put(&mut chunk, CHUNK_OCTETS)?;
     }
@@ -114,6 +120,21 @@ pub fn write(
     writer.finish()?;
     log.mark(&own.name());
     remove_old(log, own)
+}
+
+/// Writes what is known of one epoch, if anything is.
+fn push(chunk: &mut Vec<u8>, association: &Association, epoch: Epoch, floor: u32) {
+    let view = association.durable(epoch);
+    if (view.is_none() && floor == 0) || !association.sid().is_valid() {
+        return;
+    }
+    let view = view.unwrap_or(View { highest: NO_WINDOW, bits: 0 });
+    chunk.push(ASSOCIATION);
+    chunk.extend_from_slice(&association.sid().0.to_be_bytes());
+    chunk.extend_from_slice(&epoch.0.to_be_bytes());
+    chunk.extend_from_slice(&view.highest.to_be_bytes());
+    chunk.extend_from_slice(&view.bits.to_be_bytes());
+    chunk.extend_from_slice(&floor.to_be_bytes());
 }
 
 /// Removes the checkpoints of another number of shards, once every shard of this number has its own.
@@ -139,131 +160,102 @@ fn list(log: &Log) -> Result<Vec<ShardOf>, JournalError> {
     }
 }
 
-/// Rebuilds the state of a shard from checkpoints and journal; nothing may be pending.
-///
-/// # Errors
-/// [`JournalError`] with the place that cannot be read.
-pub fn read(log: &Log, associations: &mut Associations, classics: &mut Classics) -> Result<(), JournalError> {
-    let mut newest: Vec<Option<Position>> = vec![None; Sid::PARTITIONS as usize];
-    for name in list(log)? {
-        let Some(mut checkpoint) = Checkpoint::open(&*log.files(), log.folder(), &name.name())? else {
-            continue;
-        };
-        let position = checkpoint.position();
-        for (slot, partition) in newest.iter_mut().zip(0..) {
-            if name.covers(partition) {
-                *slot = (*slot).max(Some(position));
-            }
-        }
-        while let Some(chunk) = checkpoint.next()? {
-            take_in(chunk, associations, classics);
-        }
-    }
-    // A partition that no checkpoint covers needs the log from its beginning.
-    let own = newest.iter().zip(0..).filter(|(_, partition)| associations.owns(*partition));
-    let from = own.map(|(position, _)| position.unwrap_or(Position::START)).min();
-    replay(log, from.unwrap_or(Position::START), associations, classics)
+/// What checkpoints say of epochs that are not known yet: the journal tells of them.
+#[derive(Default)]
+pub(super) struct Checkpoints {
+    windows: Vec<[u8; ASSOCIATION_OCTETS]>,
+    groups: Vec<(Gid, Epoch, u32)>,
 }
 
-/// Takes in a chunk. It is whole, or reading it has failed: an entry that does not fit ends it.
-fn take_in(mut chunk: &[u8], associations: &mut Associations, classics: &mut Classics) {
-    loop {
-        chunk = match chunk.first() {
-            Some(&ASSOCIATION) => {
-                let Some((entry, rest)) = chunk.split_first_chunk() else { return };
-                restore(entry, associations);
-                rest
+impl Checkpoints {
+    /// Takes in all checkpoints, and answers from where on the journal tells more than they do.
+    ///
+    /// # Errors
+    /// [`JournalError`] with the place that cannot be read.
+    pub(super) fn read(
+        log: &Log,
+        state: &mut Rebuilding<'_>,
+    ) -> Result<(Self, Position), JournalError> {
+        let mut rest = Self::default();
+        let mut newest: Vec<Option<Position>> = vec![None; Sid::PARTITIONS as usize];
+        for name in list(log)? {
+            let Some(mut checkpoint) = Checkpoint::open(&*log.files(), log.folder(), &name.name())? else {
+                continue;
+            };
+            let position = checkpoint.position();
+            for (slot, partition) in newest.iter_mut().zip(0..) {
+                if name.covers(partition) {
+                    *slot = (*slot).max(Some(position));
+                }
             }
-            Some(&MESSAGE) => {
-                let Some((entry, rest)) = chunk.split_first_chunk() else { return };
-                remember(entry, associations, classics.cache_mut());
-                rest
+            while let Some(chunk) = checkpoint.next()? {
+                rest.take_in(chunk, state);
             }
-            Some(&IV_FLOOR) => {
-                let Some((entry, rest)) = chunk.split_first_chunk::<IV_FLOOR_OCTETS>() else { return };
-                let [_, s0, s1, s2, s3, f0, f1, f2, f3] = *entry;
-                let sid = Sid(u32::from_be_bytes([s0, s1, s2, s3]));
-                classics.restore_iv_floor(sid, u32::from_be_bytes([f0, f1, f2, f3]));
-                rest
+        }
+        // A partition that no checkpoint covers needs the log from its beginning.
+        let own = newest.iter().zip(0..).filter(|(_, partition)| state.associations.owns(*partition));
+        let from = own.map(|(position, _)| position.unwrap_or(Position::START)).min();
+        Ok((rest, from.unwrap_or(Position::START)))
+    }
+
+    /// Takes in what could not be before the journal was.
+    pub(super) fn merge_rest(self, state: &mut Rebuilding<'_>) {
+        self.windows.iter().for_each(|entry| drop(merge(entry, state)));
+        for (gid, epoch, floor) in self.groups {
+            state.groups.restore_floor(gid, epoch, floor);
+        }
+    }
+
+    /// Takes in a chunk. It is whole, or reading it has failed: an entry that does not fit ends it.
+    fn take_in(&mut self, chunk: &[u8], state: &mut Rebuilding<'_>) -> Option<()> {
+        let mut fields = Fields(chunk);
+        loop {
+            match fields.0.first()? {
+                &ASSOCIATION => {
+                    let entry = fields.take()?;
+                    if !merge(&entry, state) {
+                        self.windows.push(entry);
+                    }
+                }
+                &MESSAGE => {
+                    fields.u8()?;
+                    let (sid, key_id) = (fields.sid()?, fields.u8()?);
+                    let message = Message { sid, key_id, iv: fields.u32()?, invocation: fields.u32()? };
+                    let cache = state.classics.cache_mut();
+                    if state.associations.owns(sid.partition()) && !cache.contains(&message) {
+                        cache.insert(message);
+                    }
+                }
+                &IV_FLOOR => {
+                    fields.u8()?;
+                    let sid = fields.sid()?;
+                    state.classics.restore_iv_floor(sid, fields.u32()?);
+                }
+                &GROUP => {
+                    fields.u8()?;
+                    // Its key may come from the journal.
+                    self.groups.push((fields.gid()?, fields.epoch()?, fields.u32()?));
+                }
+                _ => return None,
             }
-            _ => return,
-        };
+        }
     }
 }
 
-fn restore(entry: &[u8; ASSOCIATION_OCTETS], associations: &mut Associations) {
+/// Adds the frames and the floor of an entry to what is known; `false` when the epoch is not the active one,
+/// as far as is known. What is another shard's is nothing.
+fn merge(entry: &[u8; ASSOCIATION_OCTETS], state: &mut Rebuilding<'_>) -> bool {
     let [_, s0, s1, s2, s3, e0, e1, h0, h1, h2, h3, bits @ .., f0, f1, f2, f3] = *entry;
     let sid = Sid(u32::from_be_bytes([s0, s1, s2, s3]));
     let epoch = Epoch(u16::from_be_bytes([e0, e1]));
     let view = View { highest: u32::from_be_bytes([h0, h1, h2, h3]), bits: u64::from_be_bytes(bits) };
-    let Some(association) = owned(associations, sid) else { return };
+    if !state.associations.owns(sid.partition()) {
+        return true;
+    }
+    let Some(association) = state.association(sid) else { return false };
     association.restore_floor(epoch, u32::from_be_bytes([f0, f1, f2, f3]));
-    if association.durable(epoch).is_none() {
-        association.set_durable(epoch, view);
-        return;
-    }
-    // Two checkpoints know of it: of this number of shards and of another.
-    let seen = (0..u64::BITS).filter(|down| view.bits >> down & 1 == 1);
-    for seq in seen.filter_map(|down| view.highest.checked_sub(down)) {
-        association.restore(epoch, seq, unix_s());
-    }
-}
-
-fn remember(entry: &[u8; MESSAGE_OCTETS], associations: &Associations, cache: &mut ReplayCache) {
-    let [_, s0, s1, s2, s3, key_id, i0, i1, i2, i3, a0, a1, a2, a3] = *entry;
-    let sid = Sid(u32::from_be_bytes([s0, s1, s2, s3]));
-    let (iv, invocation) = (u32::from_be_bytes([i0, i1, i2, i3]), u32::from_be_bytes([a0, a1, a2, a3]));
-    let message = Message { sid, key_id, iv, invocation };
-    if associations.owns(sid.partition()) && !cache.contains(&message) {
-        cache.insert(message);
-    }
-}
-
-/// Takes in what the journal holds from a position on.
-fn replay(
-    log: &Log,
-    from: Position,
-    associations: &mut Associations,
-    classics: &mut Classics,
-) -> Result<(), JournalError> {
-    let mut reader = log.reader(from);
-    while let Some(found) = reader.next()? {
-        match found.kind {
-            record::REPORT => {
-                let Some((report, _)) = record::Report::read(found.octets) else { continue };
-                if !associations.owns(report.sid.partition()) {
-                    continue;
-                }
-                if report.origin.is_classic() {
-                    let message = Message {
-                        sid: report.sid,
-                        key_id: report.epoch.low(),
-                        iv: report.iv,
-                        invocation: report.seq,
-                    };
-                    if !classics.cache().contains(&message) {
-                        classics.cache_mut().insert(message);
-                    }
-                } else if let Some(association) = owned(associations, report.sid) {
-                    association.restore(report.epoch, report.seq, unix_s());
-                }
-            }
-            record::RESERVATION => {
-                let Some(reserved) = record::Reservation::read(found.octets) else { continue };
-                match owned(associations, reserved.sid) {
-                    Some(association) => association.restore_floor(reserved.epoch, reserved.floor),
-                    None => classics.restore_iv_floor(reserved.sid, reserved.floor),
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn owned(associations: &mut Associations, sid: Sid) -> Option<&mut Association> {
-    let place = associations.find(sid)?;
-    associations.get_mut(place).map(|entry| &mut entry.association)
+    association.merge(epoch, view);
+    association.epoch() == epoch
 }
 
 #[cfg(test)]

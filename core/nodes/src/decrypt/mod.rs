@@ -1,145 +1,77 @@
-//! `decrypt`: a shard. It owns all state of its associations, so there are no locks: it opens what comes
-//! up, hands accepted reports to the journal, and seals the acknowledgement once they are durable.
+//! `decrypt`: a shard. It owns all state of its associations and groups, so there are no locks: it opens what
+//! comes up, hands accepted reports to the journal, seals the acknowledgement once they are durable, and
+//! seals what it is ordered to send down.
 
 mod acknowledgements;
 mod associations;
 mod checkpoint;
 mod classic;
 mod classic_answers;
+mod downstream;
+mod groups;
+mod kind;
+mod lives;
+mod orders;
+mod rebuild;
 mod refusing;
 mod replay_cache;
 mod reports;
+mod reserving;
+mod services;
+mod settling;
+mod store;
+mod ways;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use c1222::ApTitleBuf;
 use journal::Position;
 use keystore::{Directory, Vault};
 use node::{
-    Batch, BatchPool, BuildError, Config, Context, Counter, Env, FieldSpec, FieldType, InputSpec, KindSpec,
-    Next, NodeError, NodeKind, OutputSpec, PortType, Problem, Reason, Severity, Source, Worker,
+    Batch, BatchPool, Context, Counter, Env, Next, NodeError, Reason, Severity, Source, Worker,
 };
-use seal::association::Association;
-use seal::ids::{Epoch, Sid, System};
+use seal::ids::{Epoch, Gid, Sid, System};
+
+pub use associations::Heard;
+pub use groups::title_of;
+pub use kind::DecryptKind;
+pub use reserving::Fence;
+pub use services::{RegistrationService, Registrations};
 
 use crate::clock::unix_s;
 use crate::in_flight::{InFlight, Settled};
 use crate::journal::Log;
-use crate::key_store;
 use crate::located::Located;
-use crate::refusals::Refusals;
 use crate::tally::reasons;
 use acknowledgements::{Acknowledgements, Answer};
-use associations::{Associations, Heard, Place};
-use checkpoint::ShardOf;
-use classic::{Classics, Rules, Taken};
+use associations::{Associations, Place};
+use checkpoint::{Books, ShardOf};
+use classic::{Classics, Taken};
+use downstream::{Downstream, House, Outgoing};
+use groups::Groups;
+use lives::Lives;
+use orders::{Given, Newborn};
 use refusing::Refusing;
 use replay_cache::Message;
 use reports::Candidate;
+use reserving::{Records, Reserving};
+use services::Request;
+use ways::Ways;
 
+/// The port of the balancer that frames come from; all other inputs bring orders.
+const FRAMES: &str = "frames";
 /// How long the journal is waited for between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long a disk that took no checkpoint is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The node kind.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DecryptKind;
-
-impl NodeKind for DecryptKind {
-    fn spec(&self) -> KindSpec {
-        let output =
-            |name, port_type, required, max, about| OutputSpec { name, port_type, required, max, about };
-        KindSpec {
-            name: "decrypt",
-            about: "Opens what end devices send, each with its own key, and acknowledges it when durable.",
-            fields: vec![
-                key_store::field(),
-                FieldSpec::integer("shards", (1, 64), 1, "Instances; each owns a part of all devices."),
-                FieldSpec::or(
-                    "aptitle",
-                    FieldType::Text,
-                    ".1",
-                    "The head-end's own ApTitle, the sender of what goes down.",
-                ),
-                FieldSpec::integer(
-                    "acknowledgements_max",
-                    (1, 1 << 24),
-                    1 << 20,
-                    "Acknowledgements that wait to be sealed; past that the device repeats its report.",
-                ),
-                FieldSpec::integer(
-                    "checkpoint_mib",
-                    (1, 65_536),
-                    256,
-                    "Journal written between two checkpoints of the windows, in MiB.",
-                ),
-            ],
-            inputs: vec![InputSpec::some(PortType::Frames)],
-            outputs: vec![
-                output("records", PortType::Records, true, 1, "Accepted reports, for the journal."),
-                output("sealed", PortType::Sealed, false, 16, "Sealed APDUs, for downlinks."),
-                output("events", PortType::Events, false, 8, "Refused frames and alarms."),
-            ],
-            provides: vec![],
-            instances: Some("shards"),
-            transport: None,
-        }
-    }
-
-    fn check(&self, config: &Config) -> Vec<Problem> {
-        let Err(error) = ApTitleBuf::parse(config.text("aptitle")) else { return Vec::new() };
-        vec![Problem {
-            code: "node::ap_title",
-            field: Some("aptitle"),
-            message: error.to_string(),
-            help: None,
-            warning: false,
-        }]
-    }
-
-    fn build(&self, config: &Config, env: &Env) -> Result<Box<dyn Worker>, BuildError> {
-        let directory: Arc<Directory> = key_store::lent(config, env)?;
-        let title = ApTitleBuf::parse(config.text("aptitle"))
-            .map_err(|error| BuildError::caused(env, "aptitle", error))?;
-        let balancer = env.writers().into_iter().next().unwrap_or_default().to_owned();
-        let journal = env.readers("records").into_iter().next().unwrap_or_default().to_owned();
-        let own = ShardOf { shard: env.instance, shards: env.instances.max(1) };
-        Ok(Box::new(Shard {
-            own,
-            vault: key_store::lent(config, env)?,
-            refusing: Refusing::new(env, env.services.find_or_provide(&balancer, Refusals::default())),
-            journal,
-            associations: Associations::new(own.shard, own.shards),
-            classics: Classics::new(Rules::default()),
-            in_flight: InFlight::default(),
-            acknowledgements: Acknowledgements::new(
-                env,
-                Arc::clone(&directory),
-                title,
-                config.count("acknowledgements_max"),
-            ),
-            numbers: Numbers::new(env),
-            system: directory.system(),
-            directory,
-            pool: env.pool.clone(),
-            sent: Vec::new(),
-            candidates: Vec::new(),
-            opened: Vec::new(),
-            checkpoint_octets: u64::try_from(config.integer("checkpoint_mib")).unwrap_or(1) << 20,
-            checkpointed: None,
-            checkpoint_at: Instant::now(),
-            since: Instant::now(),
-            env: env.clone(),
-        }))
-    }
-}
-
 /// What a shard counts.
 struct Numbers {
     duplicates: Counter,
+    unknown_orders: Counter,
     associations: node::Gauge,
+    groups: node::Gauge,
 }
 
 impl Numbers {
@@ -150,13 +82,19 @@ impl Numbers {
                 "Repeats of frames that were accepted before.",
                 &[],
             ),
+            unknown_orders: env.counter(
+                "metergraph_orders_unknown_total",
+                "Orders for associations that the shard does not hold.",
+                &[],
+            ),
             associations: env.gauge("metergraph_associations", "Associations that a shard holds.", &[]),
+            groups: env.gauge("metergraph_groups", "Groups whose keys a shard holds.", &[]),
         }
     }
 }
 
 /// A record on its way to the journal, and what to do when it is settled.
-enum Sent {
+pub(crate) enum Sent {
     /// A report in the window of an association.
     Report { place: Place, epoch: Epoch, seq: u32 },
     /// A counter block reserved.
@@ -167,6 +105,27 @@ enum Sent {
     Classic(Message),
     /// No record: the answer to the classic message before.
     Answer(Box<Answer>),
+    /// The first frame under a new association.
+    Proved { place: Place },
+    /// A counter block of a group reserved.
+    GroupReserved { gid: Gid, epoch: Epoch, floor: u32 },
+    /// A device registered.
+    Registered(Box<Newborn>),
+    /// An association was replaced.
+    Retired { sid: Sid, until: u64 },
+    /// A device was revoked.
+    Revoked { sid: Sid },
+    /// Candidate epochs up to this one.
+    Issued { place: Place, epoch: Epoch, campaign: u32 },
+    /// A group has a key.
+    GroupKey(Box<orders::NewKey>),
+    /// No record: to be sealed when what stands before it is durable.
+    Outgoing(Box<Outgoing>),
+    /// No record: a C12.22 service of the report before.
+    Request(Box<Request>),
+    /// No record: all that a batch of orders asked for stands before it. `sound` unless some of it could not
+    /// be done.
+    Orders { input: usize, number: u64, sound: bool },
 }
 
 struct Shard {
@@ -178,8 +137,20 @@ struct Shard {
     refusing: Refusing,
     /// The journal's node.
     journal: String,
+    /// The key store, where it follows the journal: without that it keeps nothing that orders bring.
+    follower: Option<String>,
     associations: Associations,
     classics: Classics,
+    groups: Groups,
+    lives: Lives,
+    /// Epochs on their way to the journal: the newest of each association, and its campaign.
+    issuing: HashMap<Place, (Epoch, u32)>,
+    /// Batches of orders that are not settled.
+    given: Given,
+    ways: Ways,
+    downstream: Downstream,
+    reserving: Reserving,
+    registrations: Option<Arc<RegistrationService>>,
     in_flight: InFlight<Sent>,
     acknowledgements: Acknowledgements,
     numbers: Numbers,
@@ -205,18 +176,24 @@ impl Worker for Shard {
             .services
             .find(&self.journal)
             .ok_or_else(|| NodeError::new(format!("the journal `{}` is not open", self.journal)))?;
-        self.acknowledgements.connect(context, &self.env);
+        self.ways.connect(context, &self.env);
+        self.registrations = self.env.writers().into_iter().find_map(|node| self.env.services.find(node));
+        let frames: Vec<bool> = context.inputs.iter().map(|edge| edge.name().port == FRAMES).collect();
         self.rebuild(context, records, &log)?;
         loop {
             self.keep_up(context, records, &log)?;
             match context.next(Duration::from_secs(1))? {
-                Next::Batch { batch, .. } => {
+                Next::Batch { input, number, batch } => {
                     // While this one slept the journal may have said what its frames repeat.
                     self.settle(context, records)?;
-                    self.take(context, records, &log, batch)?;
+                    if frames.get(input).copied().unwrap_or(false) {
+                        self.take(context, records, &log, batch)?;
+                    } else {
+                        self.obey(context, records, &log, (input, number), &batch)?;
+                    }
                 }
                 Next::Event(_) | Next::Idle => {}
-                Next::Finished if self.in_flight.is_empty() => {
+                Next::Finished if self.in_flight.is_empty() && self.downstream.is_empty() => {
                     self.checkpoint(context, &log, log.settled());
                     return Ok(());
                 }
@@ -228,47 +205,14 @@ impl Worker for Shard {
 }
 
 impl Shard {
-    /// Loads the associations and what checkpoint and journal say of them.
-    fn rebuild(&mut self, context: &mut Context, records: usize, log: &Log) -> Result<(), NodeError> {
-        // What an earlier run of this shard sent is settled first, and what nobody knows of is certain only
-        // in a log that was opened again: it would else be told half of it.
-        let edge = context.outputs.get(records).and_then(|output| output.edges.first()).map(Arc::clone);
-        while log.has_ended() || edge.as_ref().is_some_and(|edge| edge.settled() < edge.pushed()) {
-            context.wait(LOOK)?;
-        }
-        let settled = log.settled();
-        let rules = Rules::read(&self.directory);
-        for (profile, error) in &rules.faults {
-            let what = || format!("device profile {profile}: {error}");
-            context.events.report(Reason("device-profile"), Severity::Alarm, Source::Node, what);
-        }
-        let mut associations = Associations::new(self.own.shard, self.own.shards);
-        let mut classics = Classics::new(rules);
-        let wanted = |partition: u16| usize::from(partition) % self.own.shards == self.own.shard;
-        self.vault
-            .load(&wanted, &mut |stored| match associations::split(stored.keys) {
-                Ok(keys) => {
-                    associations.add(Association::new(stored.sid, stored.dev, stored.epoch, keys));
-                }
-                Err(keys) => classics.add(stored.sid, stored.dev, stored.title, stored.profile, keys),
-            })
-            .map_err(|error| NodeError::caused("load associations", error))?;
-        checkpoint::read(log, &mut associations, &mut classics)
-            .map_err(|error| NodeError::caused("rebuild windows from the journal", error))?;
-        self.numbers.associations.set(i64::try_from(associations.len()).unwrap_or(i64::MAX));
-        self.associations = associations;
-        self.classics = classics;
-        self.in_flight = InFlight::default();
-        self.checkpoint(context, log, settled);
-        Ok(())
-    }
-
     /// Does what the journal's progress asks for: windows, acknowledgements, checkpoints.
     fn keep_up(&mut self, context: &mut Context, records: usize, log: &Log) -> Result<(), NodeError> {
         // What is settled up to here is known after the next look at the edge.
         let settled = log.settled();
         self.settle(context, records)?;
-        self.acknowledgements.send(context, &mut self.associations, self.system);
+        self.lives.expire(&mut self.associations, unix_s());
+        self.send_down(context, records);
+        self.acknowledgements.send(context, &mut self.ways, &mut self.associations, self.system);
         let wanted = self.checkpointed.is_none_or(|last| {
             let grown = settled.since(last);
             // A journal without room cannot grow to the next one.
@@ -280,40 +224,29 @@ impl Shard {
         Ok(())
     }
 
-    /// Hears from the journal what became of earlier batches.
-    fn settle(&mut self, context: &Context, records: usize) -> Result<(), NodeError> {
-        let Some(edge) = context.outputs.get(records).and_then(|output| output.edges.first()) else {
-            return Ok(());
+    /// Sends commands and control items; what has no counter asks the journal for some.
+    fn send_down(&mut self, context: &mut Context, records: usize) {
+        if self.downstream.is_empty() {
+            return;
+        }
+        let (mut out, mut sent) = (self.pool.take(), Vec::new());
+        let house = House {
+            associations: &mut self.associations,
+            groups: &mut self.groups,
+            reserving: &self.reserving,
+            ways: &mut self.ways,
+            vault: &self.vault,
+            directory: &self.directory,
+            system: self.system,
+            now: unix_s(),
         };
-        let (associations, acknowledgements) = (&mut self.associations, &mut self.acknowledgements);
-        let cache = self.classics.cache_mut();
-        let now = unix_s();
-        let known = self.in_flight.settle(edge, |sent, outcome| match (sent, outcome) {
-            (Sent::Report { place, epoch, seq }, outcome) => {
-                let Some(entry) = associations.get_mut(place) else { return };
-                if outcome == Settled::Committed {
-                    entry.association.committed(epoch, seq, now);
-                    acknowledgements.due(place, epoch, entry);
-                } else {
-                    entry.association.failed(epoch, seq);
-                }
-            }
-            (Sent::Reserved { place, epoch, floor }, outcome) => {
-                let Some(entry) = associations.get_mut(place) else { return };
-                entry.reserving = false;
-                if outcome == Settled::Committed {
-                    entry.association.reserved(epoch, floor);
-                }
-            }
-            (Sent::Again { place, epoch, to }, Settled::Committed) => {
-                acknowledgements.again(place, epoch, to);
-            }
-            (Sent::Answer(answer), Settled::Committed) => acknowledgements.answers.push(*answer),
-            (Sent::Classic(message), Settled::Failed) => cache.remove(&message),
-            (Sent::Again { .. } | Sent::Answer(_), Settled::Failed) => {}
-            (Sent::Classic(_), Settled::Committed) => {}
-        });
-        if known { Ok(()) } else { Err(NodeError::Rebuild("the journal was started anew".into())) }
+        self.downstream.send(context, house, Records { out: &mut out, sent: &mut sent });
+        match context.offer(records, 0, out) {
+            Ok(Some(number)) => self.in_flight.add(number, &mut sent),
+            Ok(None) => {}
+            // The journal is behind: the next look asks again.
+            Err(_) => sent.drain(..).for_each(|sent| self.settled(context, sent, Settled::Failed)),
+        }
     }
 
     /// Opens a batch and sends what was accepted to the journal.
@@ -329,9 +262,22 @@ impl Shard {
         self.open_classics(context, &batch, &mut out);
         let accepted = |sent: &&Sent| matches!(sent, Sent::Report { .. } | Sent::Classic(_));
         let frames = self.sent.iter().filter(accepted).count() as u64;
+        self.write(context, records, log, out, frames)
+    }
+
+    /// Sends the records of the batch in hand to the journal; `frames` of them are reports.
+    fn write(
+        &mut self,
+        context: &mut Context,
+        records: usize,
+        log: &Log,
+        mut out: Batch,
+        frames: u64,
+    ) -> Result<(), NodeError> {
+        let mut sent = std::mem::take(&mut self.sent);
         loop {
             match context.offer(records, 0, out) {
-                Ok(Some(number)) => self.in_flight.add(number, &mut self.sent),
+                Ok(Some(number)) => self.in_flight.add(number, &mut sent),
                 Ok(None) => {}
                 Err(back) => {
                     // A journal without room is waited for, but what it has settled is heard: it may be
@@ -345,7 +291,8 @@ impl Shard {
             }
             break;
         }
-        self.sent.clear();
+        sent.clear();
+        self.sent = sent;
         context.hold(0);
         Ok(())
     }
@@ -376,7 +323,8 @@ impl Shard {
     /// Writes a checkpoint; everything of this shard before `position` must be settled here. Where it cannot
     /// be written, the one before still holds, and more of the journal is kept.
     fn checkpoint(&mut self, context: &mut Context, log: &Log, position: Position) {
-        match checkpoint::write(log, self.own, position, &self.associations, &self.classics) {
+        let Self { associations, classics, groups, .. } = &*self;
+        match checkpoint::write(log, self.own, position, &Books { associations, classics, groups }) {
             Ok(()) => self.checkpointed = Some(position),
             Err(error) => {
                 self.checkpoint_at = Instant::now() + PAUSE;

@@ -1,21 +1,27 @@
 //! Opening profile-1 frames, a batch at a time, in the order of the security layer §6.
 
 use c1222::{Epsem, SecurityMode};
+use keystore::Standing;
 use node::event::unix_ns;
 use node::{Batch, Context, Frame, Reason, Severity, Source};
 use seal::association::{Accepted, Association};
 use seal::control::{Items, Up};
+use seal::counter::ADVANCE_AT;
 use seal::frame::{FrameType, Head, TAG_LEN};
 use seal::ids::{Epoch, Sid};
 use seal::profile1::{self, Job};
 use seal::refusal::Refusal;
 
 use super::associations::{Entry, Heard, Place};
+use super::downstream::epoch_due;
+use super::reserving::Records;
 use super::{Sent, Shard};
+use crate::clock::unix_s;
 use crate::located::Located;
-use crate::record::{self, Origin, Report, Reservation};
+use crate::record::{self, Origin, Promoted, Proved, Report};
 use crate::tally::reasons;
 
+const NS_PER_S: u64 = 1_000_000_000;
 /// How long after a repeat was acknowledged the next one is, in milliseconds.
 const AGAIN_MS: u32 = 1000;
 /// So many frames of one association that do not open ask for its next epoch (security layer §6).
@@ -103,9 +109,17 @@ impl Shard {
         let sid = Sid(u32::from_be_bytes([a, b, c, d]));
         let len = usize::from(body_len);
         let head = Head::read(octets, len).map_err(|refusal| (refusal, sid))?;
-        let place = self.associations.place(sid).ok_or((Refusal::Unknown, sid))?;
+        let place = self.associations.place(sid).ok_or_else(|| (self.unknown_sid(sid), sid))?;
         let start = (frame.offset as usize).saturating_add(usize::from(body));
         Ok(Candidate { place, head, heard: Heard::on(frame), start, len })
+    }
+
+    /// Why a frame of an association is refused that this shard does not hold.
+    fn unknown_sid(&self, sid: Sid) -> Refusal {
+        match self.directory.standing(sid) {
+            Some(Standing::Revoked) => Refusal::Revoked,
+            _ => Refusal::Unknown,
+        }
     }
 
     /// Takes in the frames of a batch, in their order: each is fresh, a repeat, or refused.
@@ -125,18 +139,28 @@ impl Shard {
                     entry.hear(candidate.heard);
                     let (place, body) = (candidate.place, candidate.body(batch));
                     let report = candidate.report(&entry.association, epoch, received, body);
+                    let proves = !entry.proven || entry.association.is_candidate(epoch);
+                    let dry = is_dry(entry) || proves;
+                    if proves {
+                        self.announce(place, &report, out);
+                    }
                     out.push_with(record::descriptor(record::REPORT), |data| {
                         data.extend_from_slice(&report.head());
                         data.extend_from_slice(body);
                     });
                     self.sent.push(Sent::Report { place, epoch, seq: report.seq });
-                    reserve(&mut self.sent, place, entry, out);
+                    if dry {
+                        self.reserve(context, place, epoch, out);
+                    }
                     notice(context, &report, body);
+                    if report.origin == Origin::Report {
+                        self.find_services(batch, candidate.start, (place, report.sid, candidate.heard), body);
+                    }
                 }
                 Ok(Accepted::Duplicate { epoch, durable }) => {
                     duplicates += 1;
                     if durable {
-                        self.acknowledge_again(candidate, epoch, now_ms, out);
+                        self.acknowledge_again(context, candidate, epoch, now_ms, out);
                     }
                 }
                 Err(refusal) => {
@@ -152,20 +176,66 @@ impl Shard {
     }
 
     /// A repeat of a durable report is acknowledged again, at most once a second.
-    fn acknowledge_again(&mut self, candidate: &Candidate, epoch: Epoch, now_ms: u32, out: &mut Batch) {
+    fn acknowledge_again(
+        &mut self,
+        context: &mut Context,
+        candidate: &Candidate,
+        epoch: Epoch,
+        now_ms: u32,
+        out: &mut Batch,
+    ) {
         let Candidate { place, heard, .. } = *candidate;
         let Some(entry) = self.associations.get_mut(place) else { return };
         if now_ms.wrapping_sub(entry.repeated) < AGAIN_MS {
             return;
         }
+        if entry.retired {
+            return;
+        }
         entry.repeated = now_ms;
         let ready = entry.association.counter().is_reserved();
-        let reserving = reserve(&mut self.sent, place, entry, out);
+        let (dry, active) = (is_dry(entry), entry.association.epoch());
+        let reserving = dry && self.reserve(context, place, active, out);
         if ready {
             self.acknowledgements.again(place, epoch, heard);
         } else if reserving {
             self.sent.push(Sent::Again { place, epoch, to: heard });
         }
+    }
+
+    /// Writes what a first frame proves before its report: a new association, a candidate epoch. Until that is
+    /// durable every frame says it, since the write of an earlier one may fail.
+    fn announce(&mut self, place: Place, report: &Report, out: &mut Batch) {
+        let Some(entry) = self.associations.get(place) else { return };
+        let &Report { sid, dev, epoch, received, .. } = report;
+        if !entry.proven {
+            let before = || self.directory.sid(dev).filter(|before| *before != sid);
+            record::push(out, &Proved { sid, dev, replaces: self.lives.replaces(sid).or_else(before) });
+            self.sent.push(Sent::Proved { place });
+        }
+        if entry.association.is_candidate(epoch) {
+            record::push(out, &Promoted { sid, epoch, at: received / NS_PER_S });
+        }
+    }
+
+    /// Reserves the next block of downstream counters, of a candidate epoch the first; whether it did.
+    fn reserve(&mut self, context: &mut Context, place: Place, epoch: Epoch, out: &mut Batch) -> bool {
+        let before = out.len();
+        let records = &mut Records { out, sent: &mut self.sent };
+        let reserved = self.reserving.association(&mut self.associations, place, epoch, unix_s(), records);
+        let reserving = records.out.len() > before;
+        let sid = self.associations.get(place).map_or(NOBODY, |entry| entry.association.sid());
+        match reserved {
+            Ok(false) => {}
+            Ok(true) => epoch_due(context, sid),
+            Err(unreserved) => {
+                let source = Source::Association(sid.0);
+                context.events.report(unreserved.reason(), Severity::Alarm, source, || {
+                    "no counter is reserved for it: nothing is sealed".to_owned()
+                });
+            }
+        }
+        reserving
     }
 
     /// Many frames that do not open are an alarm; nobody is locked out for them, since `sid` can be spoofed.
@@ -185,20 +255,10 @@ impl Shard {
     }
 }
 
-/// Reserves the next block of downstream counters when the present one runs out; whether it did.
-fn reserve(sent: &mut Vec<Sent>, place: Place, entry: &mut Entry, out: &mut Batch) -> bool {
-    if entry.reserving {
-        return false;
-    }
-    let Some(floor) = entry.association.wanted_floor() else { return false };
-    let (sid, epoch) = (entry.association.sid(), entry.association.epoch());
-    let reservation = Reservation { sid, epoch, floor };
-    let pushed = out.push(&reservation.octets(), record::descriptor(record::RESERVATION));
-    if pushed {
-        entry.reserving = true;
-        sent.push(Sent::Reserved { place, epoch, floor });
-    }
-    pushed
+/// Whether the counters of an association should be looked after.
+fn is_dry(entry: &Entry) -> bool {
+    let association = &entry.association;
+    !entry.reserving && (association.wanted_floor().is_some() || !association.counter().is_reserved())
 }
 
 /// What an opened body is.
@@ -219,6 +279,9 @@ fn origin(frame_type: FrameType, body: &[u8]) -> Origin {
 /// Passes on what a report says beside its readings: a body that does not parse, a device's own events.
 fn notice(context: &mut Context, report: &Report, body: &[u8]) {
     let source = Source::Association(report.sid.0);
+    if report.seq >= ADVANCE_AT {
+        epoch_due(context, report.sid);
+    }
     match report.origin {
         Origin::Raw => context.events.report(reasons::UP_BODY, Severity::Alarm, source, || {
             format!("report {} opened, but its body does not parse; it is kept raw", report.message_id())

@@ -139,6 +139,13 @@ impl Rig {
         self.tcp.send(&self.sim.host(), &BatchIn::new(octets, &[frame])).unwrap() == 1
     }
 
+    /// Sends a frame to all links, with a report; whether it was taken.
+    pub fn broadcast(&mut self, octets: &[u8], tag: u64) -> bool {
+        let bits = bits::REPORT | bits::BROADCAST;
+        let frame = Frame { link: 0, offset: 0, len: octets.len() as u32, bits, tag, at: 0 };
+        self.tcp.send(&self.sim.host(), &BatchIn::new(octets, &[frame])).unwrap() == 1
+    }
+
     /// The links that went down, with their reasons.
     pub fn downs(&self) -> Vec<(u32, Reason)> {
         let down = |event: &Event| match event {

@@ -1,59 +1,8 @@
-//! The records that the head-end keeps in its journal, octet for octet.
-//!
-//! Integers are big-endian. A report's record holds its window change: sid, epoch and seq. No record
-//! here holds a key, so none is sealed.
+//! A report that was opened and accepted.
 
-use node::Frame;
 use seal::ids::{Dev, Epoch, Sid};
 
-/// Kind octet of [`Report`].
-pub const REPORT: u8 = 1;
-/// Kind octet of [`Reservation`].
-pub const RESERVATION: u8 = 2;
-/// A registered association, sealed as it stands in the key store.
-pub const ASSOCIATION: u8 = 3;
-/// A candidate epoch was proven.
-pub const PROMOTED: u8 = 4;
-/// Epochs were issued.
-pub const ISSUED: u8 = 5;
-/// A new association was proven.
-pub const PROVED: u8 = 6;
-/// An association was replaced.
-pub const RETIRED: u8 = 7;
-/// A device was revoked.
-pub const REVOKED: u8 = 8;
-/// A group's key of one epoch, sealed.
-pub const GROUP_KEY: u8 = 9;
-/// A command was asked for.
-pub const INTENT: u8 = 10;
-/// A command was signed.
-pub const SIGNED: u8 = 11;
-/// A command was refused by the signer.
-pub const REFUSED: u8 = 12;
-/// A command ended.
-pub const CLOSED: u8 = 13;
-/// A command was approved.
-pub const APPROVAL: u8 = 14;
-/// A group changed.
-pub const GROUP: u8 = 15;
-/// An epoch campaign went on.
-pub const CAMPAIGN: u8 = 16;
-/// An audit entry, sealed.
-pub const AUDIT: u8 = 17;
-/// Command counters were reserved.
-pub const CTR: u8 = 18;
-
-/// The kind octet of a record on its way to the journal, where it stands in the descriptor's tag.
-#[must_use]
-pub fn kind_of(frame: &Frame) -> u8 {
-    (frame.tag & 0xff) as u8
-}
-
-/// The descriptor of a record of this kind.
-#[must_use]
-pub fn descriptor(kind: u8) -> Frame {
-    Frame { tag: u64::from(kind), ..Frame::default() }
-}
+use crate::fields::Fields;
 
 /// Octets of a report's record before its body.
 pub const REPORT_HEAD: usize = 32;
@@ -161,24 +110,17 @@ impl Report {
     /// Reads a record's octets: the fixed part and the body. `None` when it is none.
     #[must_use]
     pub fn read(octets: &[u8]) -> Option<(Self, &[u8])> {
-        let (head, body) = octets.split_first_chunk::<REPORT_HEAD>()?;
-        let (sid, rest) = head.split_first_chunk::<4>()?;
-        let (dev, rest) = rest.split_first_chunk::<8>()?;
-        let (epoch, rest) = rest.split_first_chunk::<2>()?;
-        let ([origin, _], rest) = rest.split_first_chunk::<2>()?;
-        let (seq, rest) = rest.split_first_chunk::<4>()?;
-        let (iv, rest) = rest.split_first_chunk::<4>()?;
-        let received = rest.first_chunk::<8>()?;
+        let mut fields = Fields(octets);
         let report = Self {
-            sid: Sid(u32::from_be_bytes(*sid)),
-            dev: Dev(*dev),
-            epoch: Epoch(u16::from_be_bytes(*epoch)),
-            origin: Origin::from_octet(*origin)?,
-            seq: u32::from_be_bytes(*seq),
-            iv: u32::from_be_bytes(*iv),
-            received: u64::from_be_bytes(*received),
+            sid: fields.sid()?,
+            dev: fields.dev()?,
+            epoch: fields.epoch()?,
+            origin: fields.take().and_then(|[origin, _]: [u8; 2]| Origin::from_octet(origin))?,
+            seq: fields.u32()?,
+            iv: fields.u32()?,
+            received: fields.u64()?,
         };
-        Some((report, body))
+        Some((report, fields.rest()))
     }
 
     /// The message id of exports: `dev-epoch-seq`; for classic devices `dev-cKEY-IV-A8`.
@@ -189,44 +131,6 @@ impl Report {
         } else {
             format!("{}-{}-{}", self.dev, self.epoch.0, self.seq)
         }
-    }
-}
-
-/// Downstream counters of an association below `floor` may have been used once this is durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reservation {
-    /// The association.
-    pub sid: Sid,
-    /// The epoch that the counter belongs to; for classic devices the key id.
-    pub epoch: Epoch,
-    /// The first `seq` not reserved; for classic devices the first IV.
-    pub floor: u32,
-}
-
-impl Reservation {
-    /// The record's octets.
-    #[must_use]
-    pub fn octets(&self) -> [u8; 10] {
-        let mut octets = [0; 10];
-        let (sid, rest) = octets.split_at_mut(4);
-        let (epoch, floor) = rest.split_at_mut(2);
-        sid.copy_from_slice(&self.sid.0.to_be_bytes());
-        epoch.copy_from_slice(&self.epoch.0.to_be_bytes());
-        floor.copy_from_slice(&self.floor.to_be_bytes());
-        octets
-    }
-
-    /// Reads a record's octets.
-    #[must_use]
-    pub fn read(octets: &[u8]) -> Option<Self> {
-        let (sid, rest) = octets.split_first_chunk::<4>()?;
-        let (epoch, rest) = rest.split_first_chunk::<2>()?;
-        let floor = <[u8; 4]>::try_from(rest).ok()?;
-        Some(Self {
-            sid: Sid(u32::from_be_bytes(*sid)),
-            epoch: Epoch(u16::from_be_bytes(*epoch)),
-            floor: u32::from_be_bytes(floor),
-        })
     }
 }
 
@@ -256,8 +160,6 @@ mod tests {
             octets.extend_from_slice(b"body");
             assert_eq!(Report::read(&octets), Some((report, &b"body"[..])));
         }
-        let reservation = Reservation { sid: Sid(5), epoch: Epoch(6), floor: 64 };
-        assert_eq!(Reservation::read(&reservation.octets()), Some(reservation));
     }
 
     #[test]
@@ -265,10 +167,6 @@ mod tests {
         let head = report(Origin::Report).head();
         for length in 0..REPORT_HEAD {
             assert!(Report::read(&head[..length]).is_none());
-        }
-        let octets = Reservation { sid: Sid(5), epoch: Epoch(6), floor: 64 }.octets();
-        for length in 0..octets.len() {
-            assert!(Reservation::read(&octets[..length]).is_none());
         }
     }
 

@@ -1,0 +1,398 @@
+//! Epoch campaigns: one signed command moves all associations on, and whoever missed it is told alone.
+//!
+//! A device is *proved* when a frame of its has opened under the epoch that was issued for it, or when it has
+//! registered anew; *missed* when it did not answer to any of the commands that were sent to it alone: it must
+//! register anew. Its old epoch stays until it is proved, so nobody is orphaned.
+
+mod course;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use seal::command::Addressee;
+use seal::ids::{Dev, Epoch, Gid, Sid};
+
+use crate::desk::{Action, Effect, Fleet, Heard, Taken};
+use crate::front::{CampaignState, CampaignView, OrderKind, Page, Roles, Submission};
+use crate::group::Groups;
+
+use course::{Broadcast, Course, Going};
+
+/// Campaigns that are remembered.
+const REMEMBERED_MAX: usize = 16;
+/// Commands that a device gets alone before it counts as missed.
+const TRIES_MAX: u8 = 3;
+/// Minutes that a command of a campaign is in force.
+const TTL_MIN: u16 = 60;
+/// What was asked for and did not come is asked for again after so many seconds.
+const AGAIN_S: u64 = 30;
+/// All associations are looked through at most every so many seconds.
+const SCAN_EVERY_S: u64 = 5;
+
+/// A campaign went on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CampaignChange {
+    /// It was begun.
+    Started {
+        /// Its number, above all before it.
+        campaign: u32,
+        /// Steps, 1 to 4.
+        delta: u8,
+        /// Devices that are told alone at the same time, at most.
+        wave: u32,
+        /// The group that is told at once.
+        group: Option<Gid>,
+        /// To be echoed by all.
+        challenge: [u8; 8],
+    },
+    /// The candidates of all members are durable: the group may be told.
+    Issued {
+        /// Its number.
+        campaign: u32,
+    },
+    /// Nobody further is told.
+    Paused {
+        /// Its number.
+        campaign: u32,
+    },
+    /// It goes on.
+    Resumed {
+        /// Its number.
+        campaign: u32,
+    },
+    /// A device must register anew.
+    Missed {
+        /// The campaign.
+        campaign: u32,
+        /// The device.
+        dev: Dev,
+    },
+    /// All are proved or missed.
+    Finished {
+        /// Its number.
+        campaign: u32,
+        /// Associations that there were.
+        total: u64,
+    },
+    /// The group's command has ended; told again by a checkpoint.
+    Told {
+        /// The campaign.
+        campaign: u32,
+    },
+    /// A device holds the new epoch; told again by a checkpoint.
+    Proved {
+        /// The campaign.
+        campaign: u32,
+        /// The device.
+        dev: Dev,
+    },
+    /// How many commands a device got alone; told again by a checkpoint.
+    Tried {
+        /// The campaign.
+        campaign: u32,
+        /// The device.
+        dev: Dev,
+        /// So many.
+        tries: u8,
+    },
+}
+
+impl CampaignChange {
+    /// The campaign.
+    #[must_use]
+    pub fn campaign(&self) -> u32 {
+        match *self {
+            Self::Started { campaign, .. }
+            | Self::Issued { campaign }
+            | Self::Paused { campaign }
+            | Self::Resumed { campaign }
+            | Self::Missed { campaign, .. }
+            | Self::Finished { campaign, .. }
+            | Self::Told { campaign }
+            | Self::Proved { campaign, .. }
+            | Self::Tried { campaign, .. } => campaign,
+        }
+    }
+}
+
+/// All campaigns that are remembered; the last one may be under way.
+#[derive(Debug, Default)]
+pub struct Campaigns {
+    courses: BTreeMap<u32, Course>,
+    going: Going,
+}
+
+impl PartialEq for Campaigns {
+    /// Whether the log told both the same.
+    fn eq(&self, other: &Self) -> bool {
+        self.courses == other.courses
+    }
+}
+
+impl Campaigns {
+    /// The number of the next one.
+    #[must_use]
+    pub fn next_number(&self) -> u32 {
+        self.courses.keys().next_back().map_or(1, |last| last.saturating_add(1))
+    }
+
+    /// The one under way.
+    #[must_use]
+    pub fn running(&self) -> Option<u32> {
+        self.courses.iter().find(|(_, course)| course.total.is_none()).map(|(number, _)| *number)
+    }
+
+    /// A campaign as people see it, in a fleet of so many associations.
+    #[must_use]
+    pub fn view(&self, campaign: u32, associations: u64, page: Page) -> Option<CampaignView> {
+        let course = self.courses.get(&campaign)?;
+        let total = course.total.unwrap_or(associations);
+        let (proved, missed) = (course.proved.len() as u64, course.missed.len() as u64);
+        let proved = proved.min(total);
+        Some(CampaignView {
+            campaign,
+            delta: course.delta,
+            state: course.state(),
+            total,
+            proved,
+            pending: total.saturating_sub(proved).saturating_sub(missed),
+            missed,
+            reregister: page.of(course.missed.iter().copied()),
+        })
+    }
+
+    /// Whether it is paused.
+    #[must_use]
+    pub fn state(&self, campaign: u32) -> Option<CampaignState> {
+        self.courses.get(&campaign).map(Course::state)
+    }
+
+    pub(crate) fn change(&mut self, change: &CampaignChange) {
+        if let CampaignChange::Started { campaign, delta, wave, group, challenge } = change {
+            let course = Course::new(*delta, *wave, *group, *challenge);
+            self.courses.entry(*campaign).or_insert(course);
+            self.going = Going::default();
+            while self.courses.len() > REMEMBERED_MAX {
+                self.courses.pop_first();
+            }
+            return;
+        }
+        let Some(course) = self.courses.get_mut(&change.campaign()) else { return };
+        match change {
+            CampaignChange::Started { .. } => {}
+            CampaignChange::Issued { .. } => course.issued = true,
+            CampaignChange::Paused { .. } => course.paused = true,
+            CampaignChange::Resumed { .. } => course.paused = false,
+            CampaignChange::Missed { dev, .. } => course.miss(*dev),
+            CampaignChange::Finished { total, .. } => course.finish(*total),
+            CampaignChange::Told { .. } => course.broadcast = Broadcast::Ended,
+            CampaignChange::Proved { dev, .. } => course.prove(*dev),
+            CampaignChange::Tried { dev, tries, .. } => {
+                course.tries.insert(*dev, *tries);
+            }
+        }
+    }
+
+    fn current(&mut self) -> Option<&mut Course> {
+        self.courses.values_mut().next_back().filter(|course| course.total.is_none())
+    }
+
+    fn of(&mut self, taken: &Taken) -> Option<&mut Course> {
+        let campaign = taken.effects().find_map(|effect| match effect {
+            Effect::Advance(campaign) => Some(campaign),
+            _ => None,
+        })?;
+        self.courses.get_mut(&campaign).filter(|course| course.total.is_none())
+    }
+
+    /// A command was taken, perhaps one of a campaign.
+    pub(crate) fn taken(&mut self, taken: &Taken) {
+        let Some(course) = self.of(taken) else { return };
+        match taken.addressee {
+            Addressee::Group(_) => course.broadcast = course.broadcast.max(Broadcast::Open),
+            Addressee::Device(dev) => {
+                course.open.insert(dev);
+                let tries = course.tries.entry(dev).or_default();
+                *tries = tries.saturating_add(1);
+                self.going.asked.remove(&dev);
+            }
+        }
+    }
+
+    /// A command has ended, perhaps one of a campaign.
+    pub(crate) fn ended(&mut self, taken: &Taken) {
+        let Some(course) = self.of(taken) else { return };
+        match taken.addressee {
+            Addressee::Group(_) => course.broadcast = Broadcast::Ended,
+            Addressee::Device(dev) => {
+                course.open.remove(&dev);
+            }
+        }
+    }
+
+    /// Epochs up to this one were issued for a campaign.
+    pub(crate) fn issued(&mut self, campaign: u32, sid: Sid, epoch: Epoch) {
+        if let Some(course) = self.courses.get_mut(&campaign).filter(|course| course.total.is_none()) {
+            course.targets.insert(sid, epoch);
+        }
+    }
+
+    /// A frame opened under this epoch.
+    pub(crate) fn report(&mut self, sid: Sid, dev: Dev, epoch: Epoch) {
+        if let Some(course) = self.current()
+            && course.targets.get(&sid).is_some_and(|target| epoch >= *target)
+        {
+            course.targets.remove(&sid);
+            course.prove(dev);
+        }
+    }
+
+    /// A device has registered anew: its keys are new.
+    pub(crate) fn registered(&mut self, dev: Dev) {
+        if let Some(course) = self.current() {
+            course.prove(dev);
+        }
+    }
+
+    /// A device is believed no longer: it counts no more.
+    pub(crate) fn revoked(&mut self, dev: Dev) {
+        if let Some(course) = self.current() {
+            course.proved.remove(&dev);
+            course.missed.remove(&dev);
+        }
+    }
+
+    /// The shards could not issue: it is asked again.
+    pub(crate) fn issue_failed(&mut self) {
+        self.going.issue_at = None;
+    }
+
+    /// When something is due next, Unix seconds; 0 for now.
+    pub(crate) fn due(&self) -> Option<u64> {
+        let course = self.courses.values().next_back()?;
+        (course.total.is_none() && !course.paused).then_some(self.going.due)
+    }
+
+    /// Goes on with the campaign under way: at most `at_most` devices at once.
+    pub(crate) fn act(
+        &mut self,
+        now: u64,
+        at_most: usize,
+        groups: &Groups,
+        fleet: &dyn Fleet,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some((campaign, course)) = self.courses.iter().next_back().map(|(number, course)| (*number, course))
+        else {
+            return;
+        };
+        if course.total.is_some() || course.paused || now < self.going.due {
+            return;
+        }
+        self.going.due = now.saturating_add(1);
+        let group = course.group.filter(|gid| groups.version(*gid).is_some_and(|(_, members)| members > 0));
+        if let Some(gid) = group
+            && course.broadcast == Broadcast::Before
+        {
+            if !course.issued {
+                if self.going.issue_at.is_none_or(|at| now >= at.saturating_add(AGAIN_S.saturating_mul(10))) {
+                    let devs = groups.members(gid).collect();
+                    actions.push(Action::Issue { campaign, delta: course.delta, devs });
+                    self.going.issue_at = Some(now);
+                }
+                return;
+            }
+            if self.going.broadcast_at.is_none_or(|at| now >= at.saturating_add(AGAIN_S)) {
+                let request_id = format!("campaign-{campaign}");
+                actions.push(advance(campaign, course, Addressee::Group(gid), request_id));
+                self.going.broadcast_at = Some(now);
+            }
+            return;
+        }
+        // While the group's command is in force, its members are left alone.
+        let spare = group.filter(|_| course.broadcast == Broadcast::Open);
+        let left_alone = |dev: Dev| spare.is_some_and(|gid| groups.is_member(gid, dev));
+        let going = &mut self.going;
+        going.asked.retain(|_, at| now < at.saturating_add(AGAIN_S));
+        if going.queue.is_empty() && now >= going.scan_at {
+            going.scan_at = now.saturating_add(SCAN_EVERY_S);
+            let mut open = false;
+            fleet.each(&mut |dev| {
+                if course.is_open(dev) {
+                    open = true;
+                    if !left_alone(dev) && !course.open.contains(&dev) {
+                        going.queue.push(dev);
+                    }
+                }
+            });
+            if !open && spare.is_none() && course.open.is_empty() {
+                actions.push(Action::Campaign(CampaignChange::Finished { campaign, total: fleet.count() }));
+                return;
+            }
+        }
+        let wave = usize::try_from(course.wave).unwrap_or(usize::MAX);
+        let mut turns = at_most;
+        while turns > 0 && course.open.len().saturating_add(going.asked.len()) < wave {
+            turns = turns.saturating_sub(1);
+            let Some(dev) = going.queue.pop() else { return };
+            if !course.is_open(dev) || course.open.contains(&dev) || going.asked.contains_key(&dev) {
+                continue;
+            }
+            let tries = course.tries.get(&dev).copied().unwrap_or_default();
+            if tries >= TRIES_MAX {
+                actions.push(Action::Campaign(CampaignChange::Missed { campaign, dev }));
+                continue;
+            }
+            let request_id = format!("campaign-{campaign}-{dev}-{tries}");
+            actions.push(advance(campaign, course, Addressee::Device(dev), request_id));
+            going.asked.insert(dev, now);
+        }
+    }
+
+    /// Records from which the campaigns are made before any command is told.
+    pub(crate) fn tell_begun(&self, each: &mut dyn FnMut(CampaignChange)) {
+        for (campaign, course) in &self.courses {
+            let Course { delta, wave, group, challenge, .. } = *course;
+            each(CampaignChange::Started { campaign: *campaign, delta, wave, group, challenge });
+        }
+    }
+
+    /// Records of how far they are, after all commands are told.
+    pub(crate) fn tell_progress(&self, each: &mut dyn FnMut(Heard)) {
+        for (campaign, course) in &self.courses {
+            let campaign = *campaign;
+            let mut change = |change| each(Heard::Campaign(change));
+            let flags = [
+                (course.issued, CampaignChange::Issued { campaign }),
+                (course.paused, CampaignChange::Paused { campaign }),
+                (course.broadcast == Broadcast::Ended, CampaignChange::Told { campaign }),
+            ];
+            flags.into_iter().filter(|(set, _)| *set).for_each(|(_, flag)| change(flag));
+            for (dev, tries) in &course.tries {
+                change(CampaignChange::Tried { campaign, dev: *dev, tries: *tries });
+            }
+            course.missed.iter().for_each(|dev| change(CampaignChange::Missed { campaign, dev: *dev }));
+            course.proved.iter().for_each(|dev| change(CampaignChange::Proved { campaign, dev: *dev }));
+            if let Some(total) = course.total {
+                change(CampaignChange::Finished { campaign, total });
+            }
+            for (sid, epoch) in &course.targets {
+                each(Heard::Issued { sid: *sid, epoch: *epoch, campaign });
+            }
+        }
+    }
+}
+
+fn advance(campaign: u32, course: &Course, addressee: Addressee, request_id: String) -> Action {
+    Action::Submit(Submission {
+        request_id,
+        addressee,
+        order: OrderKind::AdvanceEpoch { campaign, delta: course.delta, challenge: course.challenge },
+        nbf: None,
+        ttl_min: TTL_MIN,
+        requester: format!("campaign {campaign}"),
+        roles: Roles::SECURITY,
+    })
+}
+
+/// Devices in the order of their identities.
+type Devs = BTreeSet<Dev>;

@@ -1,0 +1,108 @@
+//! One campaign.
+
+use std::collections::{BTreeMap, HashMap};
+
+use seal::ids::{Dev, Epoch, Gid, Sid};
+
+use super::Devs;
+use crate::front::CampaignState;
+
+/// Where the group's command is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Broadcast {
+    /// Not taken yet.
+    Before,
+    /// Under way.
+    Open,
+    /// It has ended.
+    Ended,
+}
+
+/// What the log told of one campaign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Course {
+    pub(super) delta: u8,
+    pub(super) wave: u32,
+    pub(super) group: Option<Gid>,
+    pub(super) challenge: [u8; 8],
+    pub(super) issued: bool,
+    pub(super) broadcast: Broadcast,
+    pub(super) paused: bool,
+    /// Associations that there were when it finished.
+    pub(super) total: Option<u64>,
+    pub(super) proved: Devs,
+    pub(super) missed: Devs,
+    /// Commands that a device got alone.
+    pub(super) tries: BTreeMap<Dev, u8>,
+    /// Devices to which such a command is under way.
+    pub(super) open: Devs,
+    /// The epoch that proves each association.
+    pub(super) targets: HashMap<Sid, Epoch>,
+}
+
+impl Course {
+    pub(super) fn new(delta: u8, wave: u32, group: Option<Gid>, challenge: [u8; 8]) -> Self {
+        Self {
+            delta,
+            wave,
+            group,
+            challenge,
+            issued: false,
+            broadcast: Broadcast::Before,
+            paused: false,
+            total: None,
+            proved: Devs::new(),
+            missed: Devs::new(),
+            tries: BTreeMap::new(),
+            open: Devs::new(),
+            targets: HashMap::new(),
+        }
+    }
+
+    pub(super) fn state(&self) -> CampaignState {
+        match self {
+            Self { total: Some(_), .. } => CampaignState::Finished,
+            Self { paused: true, .. } => CampaignState::Paused,
+            Self { group: Some(_), broadcast: Broadcast::Before | Broadcast::Open, .. } => CampaignState::Broadcast,
+            _ => CampaignState::CatchUp,
+        }
+    }
+
+    /// Whether it waits for this device.
+    pub(super) fn is_open(&self, dev: Dev) -> bool {
+        !self.proved.contains(&dev) && !self.missed.contains(&dev)
+    }
+
+    pub(super) fn prove(&mut self, dev: Dev) {
+        self.missed.remove(&dev);
+        self.proved.insert(dev);
+    }
+
+    pub(super) fn miss(&mut self, dev: Dev) {
+        if !self.proved.contains(&dev) {
+            self.missed.insert(dev);
+        }
+    }
+
+    pub(super) fn finish(&mut self, total: u64) {
+        self.total = Some(total);
+        self.tries = BTreeMap::new();
+        self.targets = HashMap::new();
+        self.open = Devs::new();
+    }
+}
+
+/// How the desk goes about it: gone with a restart.
+#[derive(Debug, Default)]
+pub(super) struct Going {
+    pub(super) due: u64,
+    /// When the shards were asked to issue.
+    pub(super) issue_at: Option<u64>,
+    /// When the group's command was asked for.
+    pub(super) broadcast_at: Option<u64>,
+    /// Devices that are told next, and when all were looked through.
+    pub(super) queue: Vec<Dev>,
+    pub(super) scan_at: u64,
+    /// Devices whose command was asked for.
+    pub(super) asked: BTreeMap<Dev, u64>,
+}

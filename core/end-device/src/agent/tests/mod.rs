@@ -1,0 +1,9 @@
+mod classifier;
+mod cuts;
+mod folder;
+mod head_end;
+mod life;
+mod refusals;
+mod registration;
+mod support;
+mod vectors;

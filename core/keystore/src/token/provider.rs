@@ -1,0 +1,162 @@
+//! What a token does, whoever provides it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use seal::edhoc::{Agreement, PrivateKey, PublicKey};
+use seal::key_wrap::WRAPPED_LEN;
+use seal::secret::{Key256, SharedSecret};
+use seal::signature::{SIGNATURE_LEN, VerifyingKey, sha256};
+use subtle::ConstantTimeEq;
+
+use super::{Object, TokenError};
+use crate::locked::random_32;
+
+/// One token, logged in. Asked only for what [`Provider::objects`] lists.
+pub(crate) trait Provider: Send + Sync {
+    fn name(&self) -> &str;
+    fn is_software(&self) -> bool;
+    fn is_locked(&self) -> bool;
+    /// What it holds.
+    fn objects(&self) -> &[Object];
+    /// Reads what protects each object.
+    fn attributes(&self) -> Result<(), TokenError>;
+    fn public_key(&self, object: Object) -> Result<PublicKey, TokenError>;
+    fn sign(&self, object: Object, digest: &[u8; 32]) -> Result<[u8; SIGNATURE_LEN], TokenError>;
+    fn agree(&self, object: Object, peer: &PublicKey) -> Result<SharedSecret, TokenError>;
+    fn wrap(&self, dek: &Key256) -> Result<[u8; WRAPPED_LEN], TokenError>;
+    fn unwrap(&self, wrapped: &[u8; WRAPPED_LEN]) -> Result<Key256, TokenError>;
+    fn incarnation(&self) -> Result<Mark, TokenError>;
+    fn set_incarnation(&self, mark: Mark) -> Result<(), TokenError>;
+}
+
+/// What the incarnation object holds: the number, and who raised it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) value: u64,
+    /// Random; tells two copies apart that raise to the same number at once.
+    pub(crate) raiser: u64,
+}
+
+impl Mark {
+    pub(crate) const LEN: usize = 16;
+
+    pub(crate) fn octets(self) -> [u8; Self::LEN] {
+        ((u128::from(self.value) << 64) | u128::from(self.raiser)).to_be_bytes()
+    }
+
+    pub(crate) fn read(octets: &[u8]) -> Option<Self> {
+        let whole = u128::from_be_bytes(octets.try_into().ok()?);
+        Some(Self { value: (whole >> 64) as u64, raiser: whole as u64 })
+    }
+}
+
+/// The incarnation of the installation (§8): raised at every start, read again before each reservation.
+pub struct Incarnation {
+    provider: Arc<dyn Provider>,
+    /// What this process raised it to.
+    ours: Mutex<Option<Mark>>,
+}
+
+impl Incarnation {
+    pub(crate) fn new(provider: Arc<dyn Provider>) -> Self {
+        Self { provider, ours: Mutex::new(None) }
+    }
+
+    /// The number in the token.
+    ///
+    /// # Errors
+    /// [`TokenError::Raised`] when this handle raised it and another copy has raised it since, be it to the
+    /// same number; failures of the token.
+    pub fn read(&self) -> Result<u64, TokenError> {
+        let ours = *self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        let mark = self.provider.incarnation()?;
+        match ours {
+            Some(ours) if ours != mark => {
+                Err(TokenError::Raised { token: self.provider.name().to_owned(), found: mark.value })
+            }
+            _ => Ok(mark.value),
+        }
+    }
+
+    /// Raises it, and reads it again.
+    ///
+    /// # Errors
+    /// [`TokenError::Behind`] when it is `to` or above already; [`TokenError::Raised`]; failures of the token.
+    pub fn raise(&self, to: u64) -> Result<(), TokenError> {
+        let found = self.read()?;
+        if found >= to {
+            let token = self.provider.name().to_owned();
+            return Err(TokenError::Behind { token, found, wanted: to });
+        }
+        let mut raiser = [0; 8];
+        getrandom::fill(&mut raiser)?;
+        let mark = Mark { value: to, raiser: u64::from_be_bytes(raiser) };
+        self.provider.set_incarnation(mark)?;
+        *self.ours.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
+        self.read().map(drop)
+    }
+}
+
+/// The public key of a key that signs.
+pub(crate) fn verifying_key(provider: &dyn Provider, object: Object) -> Result<VerifyingKey, TokenError> {
+    let public = provider.public_key(object)?;
+    VerifyingKey::from_xy(&public.x(), &public.y())
+        .ok_or_else(|| wrong(provider, object, "its public key is no point of P-256"))
+}
+
+/// Reads what protects each object, and uses each once.
+pub(crate) fn self_test(provider: &dyn Provider) -> Result<(), TokenError> {
+    provider.attributes()?;
+    for object in provider.objects() {
+        match object {
+            Object::Command(_) | Object::Audit => test_signing(provider, *object)?,
+            Object::Registration => test_agreement(provider)?,
+            Object::Kek => test_wrapping(provider)?,
+            Object::Incarnation => drop(provider.incarnation()?),
+        }
+    }
+    Ok(())
+}
+
+/// Private and public key belong together. What is signed begins unlike any `Sig_structure`.
+fn test_signing(provider: &dyn Provider, object: Object) -> Result<(), TokenError> {
+    let digest = sha256(&[&b"metergraph self-test"[..], random_32()?.as_slice()].concat());
+    let signature = provider.sign(object, &digest)?;
+    if verifying_key(provider, object)?.verifies(&digest, &signature) {
+        return Ok(());
+    }
+    Err(wrong(provider, object, "its signature does not verify under its public key"))
+}
+
+fn test_agreement(provider: &dyn Provider) -> Result<(), TokenError> {
+    let other = loop {
+        if let Some(key) = PrivateKey::from_octets(&*random_32()?) {
+            break key;
+        }
+    };
+    let theirs = provider.agree(Object::Registration, &other.public_key())?;
+    let Ok(ours) = other.agree(&provider.public_key(Object::Registration)?);
+    if ours.ct_eq(&theirs).into() {
+        return Ok(());
+    }
+    Err(wrong(provider, Object::Registration, "its product is not that of its public key"))
+}
+
+fn test_wrapping(provider: &dyn Provider) -> Result<(), TokenError> {
+    let dek = Key256::from_octets(*random_32()?);
+    let mut wrapped = provider.wrap(&dek)?;
+    if !bool::from(provider.unwrap(&wrapped)?.ct_eq(&dek)) {
+        return Err(wrong(provider, Object::Kek, "a wrapped key unwraps to another"));
+    }
+    let [first, ..] = &mut wrapped;
+    *first ^= 1;
+    match provider.unwrap(&wrapped) {
+        Err(TokenError::Unopened { .. }) => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(wrong(provider, Object::Kek, "a changed wrapped key unwraps")),
+    }
+}
+
+fn wrong(provider: &dyn Provider, object: Object, what: &'static str) -> TokenError {
+    TokenError::Answer { token: provider.name().to_owned(), object: object.to_string(), what }
+}

@@ -1,0 +1,238 @@
+//! How a shard comes to its state at a start: what the key store holds, then the journal from where the store
+//! or the shard's own checkpoint ends, whichever is first, then the checkpoint (security layer §8).
+//!
+//! The store follows the journal with a cursor of its own and may hold more than that says, so every record
+//! may be taken in again.
+
+use journal::{JournalError, Position};
+use keystore::{Directory, Vault};
+use node::{Context, NodeError, Reason, Severity, Source};
+use seal::association::Association;
+use seal::ids::{Dev, Epoch, Sid};
+
+use super::associations::{Associations, Place};
+use super::checkpoint::Checkpoints;
+use super::classic::{Classics, Rules};
+use super::groups::Groups;
+use super::lives::Lives;
+use super::orders::{self, Given};
+use super::replay_cache::Message;
+use super::{InFlight, LOOK, Shard, store};
+use crate::clock::unix_s;
+use crate::journal::Log;
+use crate::record::{self, Report};
+use crate::tally::reasons;
+
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// The state of a shard as it comes together.
+pub(super) struct Rebuilding<'a> {
+    pub(super) associations: Associations,
+    pub(super) classics: Classics,
+    pub(super) groups: Groups,
+    pub(super) lives: Lives,
+    pub(super) vault: &'a Vault,
+    pub(super) directory: &'a Directory,
+    /// Sealed records that did not open.
+    pub(super) damaged: Vec<String>,
+}
+
+impl Shard {
+    /// Loads the associations and groups and what journal and checkpoint say of them.
+    pub(super) fn rebuild(
+        &mut self,
+        context: &mut Context,
+        records: usize,
+        log: &Log,
+    ) -> Result<(), NodeError> {
+        // What an earlier run of this shard sent is settled first, and what nobody knows of is certain only
+        // in a log that was opened again: it would else be told half of it.
+        let edge = context.outputs.get(records).and_then(|output| output.edges.first()).cloned();
+        while log.has_ended() || edge.as_ref().is_some_and(|edge| edge.settled() < edge.pushed()) {
+            context.wait(LOOK)?;
+        }
+        let settled = log.settled();
+        let rules = Rules::read(&self.directory);
+        for (profile, error) in &rules.faults {
+            let what = || format!("device profile {profile}: {error}");
+            context.events.report(Reason("device-profile"), Severity::Alarm, Source::Node, what);
+        }
+        let mut state = Rebuilding {
+            associations: Associations::new(self.own.shard, self.own.shards),
+            classics: Classics::new(rules),
+            groups: Groups::default(),
+            lives: Lives::default(),
+            vault: &self.vault,
+            directory: &self.directory,
+            damaged: Vec::new(),
+        };
+        // Before the store is read: what it takes in later is taken in twice.
+        let followed = self.followed(log).map_err(|error| NodeError::caused("read a cursor", error))?;
+        state.load(self.own.shards)?;
+        state
+            .follow(log, followed)
+            .map_err(|error| NodeError::caused("rebuild windows from the journal", error))?;
+        for what in &state.damaged {
+            context.events.report(reasons::STORE, Severity::Alarm, Source::Node, || what.clone());
+        }
+        let Rebuilding { associations, classics, groups, mut lives, .. } = state;
+        self.associations = associations;
+        lives.expire(&mut self.associations, unix_s());
+        self.numbers.associations.set(i64::try_from(self.associations.len()).unwrap_or(i64::MAX));
+        self.numbers.groups.set(i64::try_from(groups.len()).unwrap_or(i64::MAX));
+        (self.classics, self.groups, self.lives) = (classics, groups, lives);
+        (self.in_flight, self.given) = (InFlight::default(), Given::default());
+        self.issuing.clear();
+        self.checkpoint(context, log, settled);
+        Ok(())
+    }
+
+    /// From where on the key store has not taken the journal in; `None` where it does not follow it.
+    fn followed(&self, log: &Log) -> Result<Option<Position>, JournalError> {
+        let Some(follower) = &self.follower else { return Ok(None) };
+        match log.cursors().load(follower)? {
+            Some(cursor) => Ok(Some(cursor.position)),
+            None => log.first().map(Some),
+        }
+    }
+}
+
+impl Rebuilding<'_> {
+    /// Reads the key store.
+    fn load(&mut self, shards: usize) -> Result<(), NodeError> {
+        let failed = |error| NodeError::caused("load associations", error);
+        let devices = usize::try_from(self.directory.devices()).unwrap_or(0) / shards.max(1);
+        self.associations.reserve(devices.saturating_add(devices / 8).saturating_add(1024));
+        let own = self.associations.shard();
+        self.read_store(&|partition| usize::from(partition) % shards.max(1) == own).map_err(failed)
+    }
+
+    /// Takes in journal and checkpoints.
+    ///
+    /// # Errors
+    /// [`JournalError`] with the place that cannot be read.
+    pub(super) fn follow(&mut self, log: &Log, followed: Option<Position>) -> Result<(), JournalError> {
+        let (checkpoints, position) = Checkpoints::read(log, self)?;
+        self.replay(log, followed.map_or(position, |followed| followed.min(position)))?;
+        checkpoints.merge_rest(self);
+        Ok(())
+    }
+
+    /// Takes in what the journal holds from a position on.
+    pub(super) fn replay(&mut self, log: &Log, from: Position) -> Result<(), JournalError> {
+        let mut reader = log.reader(from);
+        while let Some(found) = reader.next()? {
+            self.take_in(found.kind, found.octets);
+        }
+        Ok(())
+    }
+
+    /// Takes in a record. One that does not read is none of ours.
+    fn take_in(&mut self, kind: u8, octets: &[u8]) -> Option<()> {
+        match kind {
+            record::REPORT => self.report(&Report::read(octets)?.0),
+            record::RESERVATION => {
+                let reserved = record::Reservation::read(octets)?;
+                let record::Reservation { sid, epoch, floor } = reserved;
+                match (reserved.gid(), self.association(sid)) {
+                    (Some(gid), _) => self.groups.restore_floor(gid, epoch, floor),
+                    (None, Some(association)) => association.restore_floor(epoch, floor),
+                    (None, None) => self.classics.restore_iv_floor(sid, floor),
+                }
+            }
+            record::ASSOCIATION => {
+                let record::Association { sid, dev, replaces, sealed } = record::Association::read(octets)?;
+                self.registered(sid, dev, replaces, sealed);
+            }
+            record::PROMOTED => {
+                let record::Promoted { sid, epoch, at } = record::Promoted::read(octets)?;
+                let place = self.associations.find(sid)?;
+                self.promote(place, at, |association| association.promoted(epoch, at));
+            }
+            record::ISSUED => {
+                let record::Issued { sid, epoch, campaign } = record::Issued::read(octets)?;
+                let place = self.associations.find(sid)?;
+                self.associations.issue(place, epoch);
+                let (_, cold) = self.associations.both_mut(place)?;
+                cold.campaign = cold.campaign.max(campaign);
+            }
+            record::PROVED => {
+                let record::Proved { sid, dev, .. } = record::Proved::read(octets)?;
+                let place = self.associations.find(sid)?;
+                self.associations.get_mut(place)?.proven = true;
+                self.lives.proven(sid);
+                self.directory.proved(dev, sid);
+            }
+            record::RETIRED => {
+                let record::Retired { sid, until } = record::Retired::read(octets)?;
+                let place = self.associations.find(sid)?;
+                self.lives.retire(&mut self.associations, place, until);
+                self.directory.retired(sid);
+            }
+            record::REVOKED => {
+                let record::Revoked { sid, .. } = record::Revoked::read(octets)?;
+                self.directory.revoked(sid);
+                let place = self.associations.find(sid)?;
+                self.lives.revoke(&mut self.associations, place);
+            }
+            record::GROUP_KEY => {
+                let record::GroupKey { gid, epoch, activate_at, sealed } = record::GroupKey::read(octets)?;
+                if orders::owns(&self.associations, gid) {
+                    match store::open_group_key(self.vault, gid, epoch, sealed) {
+                        Some(gms) => drop(self.groups.learn(gid, epoch, activate_at, &gms)),
+                        None => self.damaged.push(format!("the key of group {gid} in epoch {epoch}")),
+                    }
+                }
+            }
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn report(&mut self, report: &Report) {
+        let &Report { sid, epoch, seq, iv, received, .. } = report;
+        if !self.associations.owns(sid.partition()) {
+            return;
+        }
+        if report.origin.is_classic() {
+            let message = Message { sid, key_id: epoch.low(), iv, invocation: seq };
+            if !self.classics.cache().contains(&message) {
+                self.classics.cache_mut().insert(message);
+            }
+        } else if let Some(place) = self.associations.find(sid) {
+            let at = received / NS_PER_S;
+            self.promote(place, at, |association| association.restore(epoch, seq, at));
+        }
+    }
+
+    /// Does something that may promote a candidate.
+    fn promote(&mut self, place: Place, at: u64, promotes: impl FnOnce(&mut Association) -> bool) {
+        let Some(entry) = self.associations.get_mut(place) else { return };
+        let before: Epoch = entry.association.epoch();
+        if promotes(&mut entry.association) {
+            self.associations.ratchet(place, before);
+            self.lives.epoch_retires(place, at);
+        }
+    }
+
+    fn registered(&mut self, sid: Sid, dev: Dev, replaces: Option<Sid>, sealed: &[u8]) {
+        let ours = sid.is_valid() && self.associations.owns(sid.partition());
+        // What the store or an earlier record brought is newer.
+        if !ours || !self.associations.has_room(sid, true) {
+            return;
+        }
+        match store::open(self.vault, sid, dev, sealed) {
+            Some(stored) => {
+                stored.announce(self.directory);
+                stored.join(&mut self.associations, &mut self.lives, replaces);
+            }
+            None => self.damaged.push(format!("association {sid} of {dev}")),
+        }
+    }
+
+    /// An association of this shard.
+    pub(super) fn association(&mut self, sid: Sid) -> Option<&mut Association> {
+        let place = self.associations.find(sid)?;
+        self.associations.get_mut(place).map(|entry| &mut entry.association)
+    }
+}

@@ -1,0 +1,111 @@
+//! Blocks of downstream counters, reserved in the journal before they are used.
+
+use std::sync::Arc;
+
+use node::{Batch, Reason};
+use seal::counter::{ADVANCE_AT, HEAD_END_BLOCK};
+use seal::ids::{Epoch, Gid, Sid};
+
+use super::Sent;
+use super::associations::{Associations, Place};
+use super::groups::{Groups, Wanted};
+use crate::record::{self, Reservation};
+use crate::tally::reasons;
+
+/// Seconds of a day.
+const DAY_S: u64 = 86_400;
+
+/// Says whether this head-end may seal: a copy that is behind its token may not.
+pub type Fence = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Why counters are not reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unreserved {
+    /// This head-end may be a copy.
+    Fence,
+    /// The counter is at its end, or the association has had all of this day.
+    Exhausted,
+}
+
+impl Unreserved {
+    pub(super) fn reason(self) -> Reason {
+        match self {
+            Self::Fence => reasons::FENCE,
+            Self::Exhausted => reasons::SEQ,
+        }
+    }
+}
+
+/// What reserves counters for one shard.
+#[derive(Default)]
+pub(super) struct Reserving {
+    pub(super) fence: Option<Fence>,
+}
+
+/// The records of a batch on its way to the journal, and what each is for.
+pub(super) struct Records<'a> {
+    pub(super) out: &'a mut Batch,
+    pub(super) sent: &'a mut Vec<Sent>,
+}
+
+impl Reserving {
+    /// Reserves the next block of an association when its present one runs out, or the first one of an
+    /// `epoch` that is about to become the active one. Answers whether counters should be given to a newer
+    /// epoch.
+    pub(super) fn association(
+        &self,
+        associations: &mut Associations,
+        place: Place,
+        epoch: Epoch,
+        now: u64,
+        records: &mut Records<'_>,
+    ) -> Result<bool, Unreserved> {
+        let Some((entry, cold)) = associations.both_mut(place) else { return Ok(false) };
+        let association = &entry.association;
+        if entry.reserving || entry.retired || association.is_revoked() {
+            return Ok(false);
+        }
+        let floor = if association.is_candidate(epoch) {
+            HEAD_END_BLOCK
+        } else {
+            match association.wanted_floor() {
+                Some(floor) => floor,
+                None if association.counter().is_reserved() => return Ok(false),
+                None => return Err(Unreserved::Exhausted),
+            }
+        };
+        let epoch = epoch.max(association.epoch());
+        self.look()?;
+        if !cold.may_reserve(now / DAY_S) {
+            return Err(Unreserved::Exhausted);
+        }
+        record::push(records.out, &Reservation { sid: association.sid(), epoch, floor });
+        entry.reserving = true;
+        records.sent.push(Sent::Reserved { place, epoch, floor });
+        Ok(floor >= ADVANCE_AT && floor.saturating_sub(HEAD_END_BLOCK) < ADVANCE_AT)
+    }
+
+    /// Reserves the next block of a group.
+    pub(super) fn group(
+        &self,
+        groups: &mut Groups,
+        gid: Gid,
+        wanted: Wanted,
+        records: &mut Records<'_>,
+    ) -> Result<(), Unreserved> {
+        let Wanted { epoch, floor } = wanted;
+        self.look()?;
+        record::push(records.out, &Reservation { sid: Sid(gid.0), epoch, floor });
+        groups.set_reserving(gid, epoch, true);
+        records.sent.push(Sent::GroupReserved { gid, epoch, floor });
+        Ok(())
+    }
+
+    /// Whether this head-end may seal; asked before each reservation.
+    fn look(&self) -> Result<(), Unreserved> {
+        match &self.fence {
+            Some(is_open) if !is_open() => Err(Unreserved::Fence),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What a shard takes over from the key store: associations and the keys of groups.
+
+use c1222::ApTitleBuf;
+use keystore::{Directory, Keys, NewDevice, ProfileId, Standing, StoreError, StoredAssociation, Vault};
+use seal::association::Association;
+use seal::ids::{Dev, Epoch, Gid, Sid};
+use seal::secret::Key128;
+
+use super::associations::{Associations, Cold};
+use super::lives::Lives;
+use super::rebuild::Rebuilding;
+
+/// A profile-1 association as the key store holds it, ready to join a shard's.
+pub(crate) struct Stored {
+    association: Association,
+    cold: Cold,
+    standing: Standing,
+    /// Of a retired one.
+    until: u64,
+    /// The newest epoch that was issued.
+    issued: Epoch,
+    /// When epochs before the active one are erased.
+    retiring: Vec<u64>,
+    title: ApTitleBuf,
+    esn: Box<str>,
+    profile: ProfileId,
+}
+
+impl Stored {
+    /// `None` for a classic device.
+    fn of(stored: StoredAssociation<'_>) -> Option<Self> {
+        let StoredAssociation { sid, dev, epoch, title, esn, profile, standing, until, keys } = stored;
+        let Keys::Profile1 { prk, keys, issued, campaign, retiring } = keys else { return None };
+        let mut association = Association::new(sid, dev, epoch, keys);
+        let mut ends = Vec::with_capacity(retiring.len());
+        for old in retiring {
+            association.add_retiring(old.epoch, old.up, old.common_iv, old.until);
+            ends.push(old.until);
+        }
+        let (title, esn) = (ApTitleBuf::from(title), esn.into());
+        let cold = Cold::new(prk, campaign);
+        Some(Self { association, cold, standing, until, issued, retiring: ends, title, esn, profile })
+    }
+
+    /// It becomes one of the shard's.
+    pub(super) fn join(self, associations: &mut Associations, lives: &mut Lives, replaces: Option<Sid>) {
+        let Self { association, cold, standing, until, issued, retiring, .. } = self;
+        let sid = association.sid();
+        associations.add(association, cold, standing != Standing::Fresh);
+        let Some(place) = associations.find(sid) else { return };
+        associations.issue(place, issued);
+        retiring.into_iter().for_each(|until| lives.due_at(place, until));
+        match standing {
+            Standing::Fresh => lives.born(sid, replaces),
+            Standing::Retired => lives.retire(associations, place, until),
+            Standing::Proved | Standing::Revoked | Standing::Gone => {}
+        }
+    }
+
+    /// Tells the directory of it.
+    pub(super) fn announce(&self, directory: &Directory) {
+        directory.insert(&NewDevice {
+            sid: self.association.sid(),
+            dev: self.association.dev(),
+            title: self.title.as_title(),
+            esn: &self.esn,
+            profile: self.profile,
+        });
+    }
+}
+
+/// Opens an association that a registration made.
+pub(super) fn open(vault: &Vault, sid: Sid, dev: Dev, sealed: &[u8]) -> Option<Stored> {
+    vault.open_association(sid, dev, sealed, Stored::of).ok()?
+}
+
+/// Opens a group's key, as orders and records carry it.
+pub(super) fn open_group_key(vault: &Vault, gid: Gid, epoch: Epoch, sealed: &[u8]) -> Option<Key128> {
+    vault.open_group_key(gid, epoch, sealed).ok()
+}
+
+impl Rebuilding<'_> {
+    /// Reads the key store: all that is of this shard's partitions.
+    pub(super) fn read_store(&mut self, wanted: &dyn Fn(u16) -> bool) -> Result<(), StoreError> {
+        let Self { associations, classics, groups, lives, vault, .. } = self;
+        vault.load(wanted, &mut |stored| {
+            if let Keys::Classic(keys) = stored.keys {
+                classics.add(stored.sid, stored.dev, stored.title, stored.profile, keys);
+            } else if let Some(stored) = Stored::of(stored) {
+                stored.join(associations, lives, None);
+            }
+        })?;
+        vault.load_groups(wanted, &mut |key| {
+            groups.learn(key.gid, key.epoch, key.activate_at, &key.gms);
+        })?;
+        Ok(())
+    }
+}
