@@ -137,10 +137,20 @@ pub enum KeysCommand {
         /// The installation's identity, 16 hex digits: for tests only, else it is drawn.
         #[arg(long)]
         system: Option<String>,
+        /// Root's public key, x and y in 128 hex digits. It is set once; manifests need it.
+        #[arg(long, value_name = "PUBKEY")]
+        root: Option<String>,
+        /// Root's private key in a file, for labs; made when it is not there.
+        #[arg(long, value_name = "FILE", conflicts_with = "root")]
+        lab_root: Option<PathBuf>,
     },
-    /// Takes in a shipment file: all of it, or nothing and the list of bad rows.
+    /// Whose manifests are taken.
+    #[command(subcommand)]
+    Trust(TrustCommand),
+    /// Takes in a shipment file or a manifest: all of it, or nothing and the list of bad rows.
     Import {
-        /// CSV with the header `dev,esn,aptitle,device_profile,kind,sid,epoch,key`.
+        /// CSV with the header `dev,esn,aptitle,device_profile,kind,sid,epoch,key`, or a manifest with
+        /// `dev,esn,aptitle,device_profile,dh_x,dh_y,sign_x,sign_y` and its signatures beside it.
         file: PathBuf,
         /// The state folder.
         #[arg(long, default_value = "state")]
@@ -152,7 +162,7 @@ pub enum KeysCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Writes a shipment file of made-up devices with random test keys, for labs.
+    /// Writes a shipment file of made-up devices with random test keys, for labs; or a manifest.
     Sample {
         /// How many devices.
         #[arg(long, default_value_t = 1000)]
@@ -166,6 +176,60 @@ pub enum KeysCommand {
         /// The file to write.
         #[arg(long)]
         out: PathBuf,
+        /// Writes a manifest, signed by a lab's manufacturer and root, with its devices' secrets beside it.
+        #[arg(long, requires = "lab_root", conflicts_with = "classic")]
+        manifest: bool,
+        /// The number of the first device of a manifest.
+        #[arg(long, default_value_t = 0, requires = "manifest")]
+        first: u32,
+        /// The head-end's credential is called so, as the registrar's `kid`.
+        #[arg(long, default_value_t = 0, requires = "manifest")]
+        kid: u8,
+        /// Root's private key of the lab.
+        #[arg(long, value_name = "FILE", requires = "manifest")]
+        lab_root: Option<PathBuf>,
+        /// The state folder of the lab.
+        #[arg(long, default_value = "state")]
+        state: PathBuf,
+    },
+    /// Draws new data keys and seals under them what the key store holds; the head-end does not run.
+    RotateDek {
+        /// The state folder.
+        #[arg(long, default_value = "state")]
+        state: PathBuf,
+        /// The journal's folder in it.
+        #[arg(long, default_value = "journal")]
+        journal: PathBuf,
+        /// Which partitions, 0 to 1023; default: all.
+        #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u16).range(0..1024))]
+        partitions: Vec<u16>,
+    },
+}
+
+/// `metergraph keys trust ...`.
+#[derive(Debug, Subcommand)]
+pub enum TrustCommand {
+    /// Takes a manufacturer's key by root's word; without a signature, prints what root has to sign.
+    Add {
+        /// The key's name in signatures.
+        name: String,
+        /// The key, x and y in 128 hex digits.
+        key: String,
+        /// Root's ES256 signature over what this command prints without it, 128 hex digits.
+        #[arg(long, value_name = "HEX")]
+        signature: Option<String>,
+        /// Root's private key of a lab, which signs at once.
+        #[arg(long, value_name = "FILE", conflicts_with = "signature")]
+        lab_root: Option<PathBuf>,
+        /// The state folder.
+        #[arg(long, default_value = "state")]
+        state: PathBuf,
+    },
+    /// Lists root's key and the manufacturers'.
+    List {
+        /// The state folder.
+        #[arg(long, default_value = "state")]
+        state: PathBuf,
     },
 }
 
@@ -173,10 +237,10 @@ pub enum KeysCommand {
 #[derive(Debug, Args)]
 pub struct FleetArgs {
     /// The shipment file with the devices and their keys.
-    #[arg(long, required_unless_present = "serve")]
+    #[arg(long, required_unless_present_any = ["serve", "manifest_secrets"])]
     pub shipment: Option<PathBuf>,
     /// The installation's identity, 16 hex digits.
-    #[arg(long, required_unless_present = "serve")]
+    #[arg(long, required_unless_present_any = ["serve", "manifest_secrets"])]
     pub system: Option<String>,
     /// How many devices of the file; default: all.
     #[arg(long)]
@@ -223,6 +287,9 @@ pub struct FleetArgs {
     /// The served device's profile.
     #[arg(long, requires = "serve")]
     pub profile: Option<PathBuf>,
+    /// Whole end devices.
+    #[command(flatten)]
+    pub agents: crate::fleet::AgentArgs,
 }
 
 /// `metergraph inspect`.

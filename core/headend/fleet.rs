@@ -1,5 +1,6 @@
 //! `metergraph fleet`: simulated end devices behind cell relays.
 
+mod agents;
 mod serve;
 
 use std::io::{IsTerminal, stderr};
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+pub use agents::AgentArgs;
 use c1222::ApTitleBuf;
 use end_device::fleet::{Device, DeviceKeys, Fleet, Outcome, Progress, Settings};
 use end_device::report::{LayoutError, ReportLayout};
@@ -33,6 +35,9 @@ const HEAD_END: &str = ".1";
 pub fn fleet(args: &FleetArgs) -> miette::Result<ExitCode> {
     if args.serve.is_some() {
         return serve::serve(args);
+    }
+    if args.agents.manifest_secrets.is_some() {
+        return agents::agents(args);
     }
     let (Some(shipment), Some(system), Some(connect)) = (&args.shipment, &args.system, &args.connect) else {
         return Err(miette!("a fleet needs --shipment, --system and --connect"));

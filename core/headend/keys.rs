@@ -1,15 +1,22 @@
 //! `metergraph keys ...`: the key store of a state folder.
 
+mod lab_key;
+mod manifest;
+mod trust;
+
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use journal::files::{Files, OsFiles};
 use keystore::sample::{self, Sample};
 use keystore::shipment::{Shipment, ShipmentError};
 use keystore::{FOLDER, ImportError, Imported, Store};
 use miette::{IntoDiagnostic, WrapErr, miette};
+use nodes::key_store;
 use seal::ids::System;
 
 use crate::cli::KeysCommand;
@@ -23,11 +30,20 @@ const PROFILE_MAX: u64 = 1 << 20;
 /// For people: what cannot be read or taken.
 pub fn keys(command: &KeysCommand) -> miette::Result<ExitCode> {
     match command {
-        KeysCommand::Init { state, system } => init(state, system.as_deref()),
+        KeysCommand::Init { state, system, root, lab_root } => {
+            init(state, system.as_deref())?;
+            trust::set_root(state, root.as_deref(), lab_root.as_deref())
+        }
+        KeysCommand::Trust(command) => trust::trust(command),
         KeysCommand::Import { file, state, test_keys, json } => import(file, state, *test_keys, *json),
-        KeysCommand::Sample { devices, classic, profile, out } => {
+        KeysCommand::Sample { devices, profile, out, first, kid, lab_root: Some(lab_root), state, .. } => {
+            let (devices, first, kid) = (*devices, *first, *kid);
+            manifest::LabManifest { devices, first, profile, out, state, lab_root, kid }.write()
+        }
+        KeysCommand::Sample { devices, classic, profile, out, .. } => {
             write_sample(*devices, *classic, profile, out)
         }
+        KeysCommand::RotateDek { state, journal, partitions } => rotate(state, journal, partitions),
     }?;
     Ok(ExitCode::SUCCESS)
 }
@@ -71,15 +87,11 @@ fn bad_rows(path: &Path, faults: &keystore::shipment::Faults) -> miette::Report 
 }
 
 fn import(path: &Path, state: &Path, test_keys: bool, json: bool) -> miette::Result<()> {
-    let shipment = read_shipment(path)?;
-    let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-    let texts = profiles(&shipment, &folder)?;
-    let find = |name: &str| texts.iter().find(|(other, _)| other == name).map(|(_, text)| text.clone());
-    let mut store = Store::open(&state.join(FOLDER)).into_diagnostic()?;
-    let imported = store.import(&shipment, &find, test_keys).map_err(|error| match error {
-        ImportError::Faults(faults) => bad_rows(path, &faults),
-        error @ ImportError::Store(_) => miette!("{error}"),
-    })?;
+    let imported = if manifest::is_manifest(path) {
+        manifest::import(path, state)?
+    } else {
+        import_shipment(path, state, test_keys)?
+    };
     let Imported { profile1, classic, devices } = imported;
     if json {
         let counts = serde_json::json!({ "profile1": profile1, "classic": classic, "devices": devices });
@@ -90,19 +102,39 @@ fn import(path: &Path, state: &Path, test_keys: bool, json: bool) -> miette::Res
     Ok(())
 }
 
+fn import_shipment(path: &Path, state: &Path, test_keys: bool) -> miette::Result<Imported> {
+    let shipment = read_shipment(path)?;
+    let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
+    let texts = profiles(&shipment, &folder)?;
+    let find = |name: &str| texts.iter().find(|(other, _)| other == name).map(|(_, text)| text.clone());
+    let mut store = Store::open(&state.join(FOLDER)).into_diagnostic()?;
+    store.import(&shipment, &find, test_keys).map_err(|error| match error {
+        ImportError::Faults(faults) => bad_rows(path, &faults),
+        error => miette!("{error}"),
+    })
+}
+
+/// Draws new data keys, when nobody needs what the old ones sealed in the journal.
+fn rotate(state: &Path, journal: &Path, partitions: &[u16]) -> miette::Result<()> {
+    let all: Vec<u16> = (0..1024).collect();
+    let partitions = if partitions.is_empty() { &all } else { partitions };
+    let mut store = Store::open(&state.join(FOLDER)).into_diagnostic()?;
+    let files: Arc<dyn Files> = Arc::new(OsFiles);
+    key_store::catch_up(&store, &files, &state.join(journal)).into_diagnostic()?;
+    store.rotate_deks(partitions).into_diagnostic()?;
+    eprintln!("{} partitions are sealed under new data keys", partitions.len());
+    Ok(())
+}
+
 /// The texts of all profiles that a shipment names, each checked.
 fn profiles(shipment: &Shipment, folder: &Path) -> miette::Result<Vec<(String, Vec<u8>)>> {
     let mut texts = Vec::new();
     let mut wrong = Vec::new();
     for name in shipment.profiles() {
         let path = folder.join(name);
-        let Ok(text) = read_profile_text(&path) else {
-            // The import names the rows that want it.
-            continue;
-        };
-        let (_, faults) = graph::device_profile::parse(&text);
-        eprint!("{}", graph::render::text(&path.display().to_string(), &text, &faults, false));
-        if faults.iter().any(graph::Diagnostic::is_error) {
+        // The import names the rows that want one that cannot be read.
+        let Some((text, good)) = check_profile(&path) else { continue };
+        if !good {
             wrong.push(path.display().to_string());
         }
         texts.push((name.clone(), text.into_bytes()));
@@ -111,6 +143,15 @@ fn profiles(shipment: &Shipment, folder: &Path) -> miette::Result<Vec<(String, V
         return Ok(texts);
     }
     Err(miette!("nothing was taken: faults in device profile {}", wrong.join(", ")))
+}
+
+/// The text of a device profile, and whether it is good; its faults are shown on stderr.
+fn check_profile(path: &Path) -> Option<(String, bool)> {
+    let text = read_profile_text(path).ok()?;
+    let (_, faults) = graph::device_profile::parse(&text);
+    eprint!("{}", graph::render::text(&path.display().to_string(), &text, &faults, false));
+    let good = !faults.iter().any(graph::Diagnostic::is_error);
+    Some((text, good))
 }
 
 fn read_profile_text(path: &Path) -> miette::Result<String> {

@@ -25,6 +25,7 @@
 //! public halves. Profiles are named relative to the file. Lines that begin with `#` are comments.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use c1222::ApTitleBuf;
 use seal::command::Classes;
@@ -44,6 +45,9 @@ pub const COLUMNS: &str = "dev,esn,aptitle,device_profile,agreement,signing";
 /// Why a file of secrets cannot be used. No text of the file is shown: it may be a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretsError {
+    /// The file cannot be read.
+    #[error("{0}: {1}")]
+    Unreadable(PathBuf, std::io::ErrorKind),
     /// There is no line `---`, or not the right columns after it.
     #[error("secrets: a line `---` and then `{COLUMNS}` must come after the head")]
     Shape,
@@ -117,7 +121,16 @@ struct SignerHead {
 }
 
 impl Secrets {
-    /// Reads a file.
+    /// Reads the file at a place.
+    ///
+    /// # Errors
+    /// [`SecretsError`]
+    pub fn open(path: &Path) -> Result<Self, SecretsError> {
+        let text = std::fs::read_to_string(path).map(Zeroizing::new);
+        Self::read(&text.map_err(|error| SecretsError::Unreadable(path.into(), error.kind()))?)
+    }
+
+    /// Reads the text of a file.
     ///
     /// # Errors
     /// [`SecretsError`], the first fault.
@@ -154,14 +167,22 @@ impl Secrets {
             format!("x = \"{}\"\ny = \"{}\"\n", Hex(x), Hex(y))
         };
         // A string takes any text.
-        let _ = write!(out, "system = \"{}\"\n\n[head_end]\nkid = \"{:02x}\"\n{}", self.system,
-            self.credential.kid.octet(), point(&xy));
+        let _ = write!(
+            out,
+            "system = \"{}\"\n\n[head_end]\nkid = \"{:02x}\"\n{}",
+            self.system,
+            self.credential.kid.octet(),
+            point(&xy)
+        );
         for signer in self.signers.keys() {
             let classes: Vec<u8> = (0..8).filter(|class| signer.classes.0 >> class & 1 == 1).collect();
             let [_, xy @ ..] = signer.key.uncompressed();
             let SignerKey { skid, not_before, .. } = signer;
-            let _ = write!(out, "\n[[signer]]\nskid = {skid}\nclasses = {classes:?}\nnot_before = {not_before}\n{}",
-                point(&xy));
+            let _ = write!(
+                out,
+                "\n[[signer]]\nskid = {skid}\nclasses = {classes:?}\nnot_before = {not_before}\n{}",
+                point(&xy)
+            );
         }
         let _ = writeln!(out, "{BETWEEN}\n{COLUMNS}");
         for device in &self.devices {
@@ -264,7 +285,12 @@ mod tests {
         assert_eq!(error(&key, &"00".repeat(32)), line("a key is none of the curve's"));
         assert_eq!(error(&key, "secret"), line("agreement has not 64 hex digits"));
         assert_eq!(error(&format!("{key},"), ""), line("not six fields"));
-        for (from, to) in [("kid = \"13\"", "kid = \"18\""), ("skid = 3", "skid = 0"), ("[0, 1", "[0, 6"), ("system", "sys")] {
+        for (from, to) in [
+            ("kid = \"13\"", "kid = \"18\""),
+            ("skid = 3", "skid = 0"),
+            ("[0, 1", "[0, 6"),
+            ("system", "sys"),
+        ] {
             assert!(matches!(error(from, to), SecretsError::Head(_)), "{to}");
         }
     }

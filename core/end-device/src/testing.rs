@@ -1,5 +1,7 @@
 //! What the tests of this crate share.
 
+pub mod model;
+
 use crate::report::ReportLayout;
 
 /// The reports of the residential example profile.

@@ -1,15 +1,19 @@
-//! How long a shipment takes into a key store, and from there into memory.
+//! How long a shipment takes into a key store, and from there into memory; and registrations after it.
 //!
 //! `cargo run -p metergraph-keystore --example rate [DEVICES]`
 
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::BufWriter;
+use std::sync::Arc;
 use std::time::Instant;
 
+use c1222::ApTitleBuf;
 use metergraph_keystore::sample::{self, Sample};
 use metergraph_keystore::shipment::Shipment;
-use metergraph_keystore::{FOLDER, Store};
+use metergraph_keystore::{Change, FOLDER, NewAssociation, ProfileId, Store, Vault};
+use seal::ids::{Dev, Sid};
+use seal::secret::Prk;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let devices = std::env::args().nth(1).map_or(Ok(100_000), |count| count.parse())?;
@@ -28,14 +32,32 @@ fn main() -> Result<(), Box<dyn Error>> {
     drop(shipment);
     let store = step("open", || Ok(Store::open(&folder)?))?;
     let directory = step("directory", || Ok(store.directory()?))?;
-    let vault = store.into_vault();
+    let store = Arc::new(store);
+    let vault = store.vault();
     for shard in 0..2 {
         let name = format!("load shard {shard} of 2");
         let count = step(&name, || Ok(vault.load(&|partition| partition % 2 == shard, &mut |_| {})?))?;
         println!("{count:>38} associations");
     }
     println!("{:>38} devices in the directory", directory.devices());
+    let slots = directory.slots();
+    slots.open();
+    for count in [1, 100, 10_000] {
+        let new = step(&format!("seal {count} registrations"), || {
+            let sids = std::iter::from_fn(|| slots.allocate()).take(count);
+            sids.map(|sid| registration(&vault, sid)).collect::<Result<Vec<_>, _>>()
+        })?;
+        step(&format!("take in {count}"), || Ok(store.apply(&new, 0)?))?;
+    }
     Ok(())
+}
+
+fn registration(vault: &Vault, sid: Sid) -> Result<Change, Box<dyn Error>> {
+    let (dev, title) = (Dev((u64::MAX - u64::from(sid.0)).to_be_bytes()), ApTitleBuf::parse(".9")?);
+    let prk = Prk::from_octets([7; 32]);
+    let profile = ProfileId::of(b"name = \"made up\"");
+    let new = NewAssociation { sid, dev, prk: &prk, title: title.as_title(), esn: "E", profile };
+    Ok(Change::Association { sid, dev, sealed: vault.seal_association(&new)?.into() })
 }
 
 /// Runs a step and prints its time, and the process's memory after it.

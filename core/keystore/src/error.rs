@@ -134,9 +134,56 @@ impl StoreError {
 /// An import that changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// The shipment has bad rows.
+    /// The manifest is not signed as it must be.
+    #[error("the manifest is not taken: {0}")]
+    Trust(#[from] TrustError),
+    /// The file has bad rows.
     #[error(transparent)]
     Faults(#[from] Faults),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A signature that is not good, or a key that is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The key store knows no root key.
+    #[error("the key store has no root key; `metergraph keys init --root` sets it")]
+    NoRoot,
+    /// Another root key is set.
+    #[error("the key store has another root key, which stays")]
+    RootFixed,
+    /// A key cannot be called so.
+    #[error("`{name}` is no name of a manufacturer's key: 1 to 64 letters, digits, `-`, `_`, `.`, not `root`")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// A signature file is not there.
+    #[error("its signature file {ending} cannot be read")]
+    Missing {
+        /// The end of the file's name.
+        ending: &'static str,
+    },
+    /// A signature file holds something else.
+    #[error("its signature file {ending} is not `NAME` and 128 hex digits")]
+    Form {
+        /// The end of the file's name.
+        ending: &'static str,
+    },
+    /// Nobody knows the key.
+    #[error("it is signed by `{name}`, whose key is not trusted; `metergraph keys trust` adds one")]
+    Unknown {
+        /// The key's name.
+        name: String,
+    },
+    /// The signature does not verify.
+    #[error("the signature by `{name}` is wrong: the file was changed, or signed by another key")]
+    Wrong {
+        /// The key's name.
+        name: String,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

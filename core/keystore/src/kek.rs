@@ -66,6 +66,13 @@ impl Deks {
         }
     }
 
+    /// Replaces the data key of a partition.
+    pub(crate) fn set(&mut self, partition: u16, key: &Key256) {
+        if let Some(place) = self.keys.get_mut().0.get_mut(usize::from(partition)) {
+            place.copy_from_slice(key.expose());
+        }
+    }
+
     /// The data key of a partition.
     pub(crate) fn unwrap(&self, partition: u16) -> Result<Dek, StoreError> {
         let key = self.keys.get().0.get(usize::from(partition)).ok_or(StoreError::Dek { partition })?;

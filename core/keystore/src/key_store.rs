@@ -29,9 +29,6 @@ pub trait KeyStore: Send + Sync {
     /// The database's.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Lets go of what [`KeyStore::get`] keeps open for the next one.
-    fn rest(&self);
-
     /// Adds the entries and replaces those of the same key: all of them or, after an error or a crash at any
     /// moment, none. On return they survive a loss of power. `entries` may read the store while it runs and
     /// sees it as it was.

@@ -285,13 +285,6 @@ impl KeyStore for SledStore {
         })
     }
 
-    fn rest(&self) {
-        let mut live = self.live();
-        if live.readers == 0 {
-            live.close();
-        }
-    }
-
     fn commit(&self, entries: &mut EntrySource<'_>) -> Result<(), StoreError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.replace(&self.current()?, 0, entries)

@@ -89,7 +89,7 @@ impl Store {
             Some(tokens) => tokens.install(&new)?,
             None => Config::lab(&new)?.install(&new)?,
         };
-        let values = [value(SYSTEM, system.0), value(DEVICES, 0_u64.to_be_bytes())];
+        let values = [value(SYSTEM, system.0), devices_entry(0), records_entry(0)];
         SledStore::new(&new).commit(&mut values.into_iter().map(Ok).chain(Deks::draw(&kek)))?;
         fs::rename(&new, folder).map_err(StoreError::io(folder))?;
         File::open(parent).and_then(|parent| parent.sync_all()).map_err(StoreError::io(parent))?;
@@ -186,17 +186,20 @@ impl Store {
         &self,
         sink: &mut dyn FnMut(credentials::Record<'_>) -> Result<(), StoreError>,
     ) -> Result<u64, StoreError> {
+        let prefixes: Vec<Vec<u8>> = (0..partitions()).map(Bucket::prefix).collect();
+        let mut dek = None;
         let mut count = 0;
-        for partition in 0..partitions() {
-            let dek = self.deks.unwrap(partition)?;
-            self.entries.read(&[Bucket::prefix(partition)], &mut |key, value| {
-                let bucket = Bucket::read(key).ok_or(StoreError::Value { name: "credentials" })?;
-                bucket.open(&dek, value, &mut |record| {
-                    count += 1;
-                    sink(record)
-                })
-            })?;
-        }
+        self.entries.read(&prefixes, &mut |key, value| {
+            let bucket = Bucket::read(key).ok_or(StoreError::Value { name: "credentials" })?;
+            let dek = match &mut dek {
+                Some((partition, dek)) if *partition == bucket.partition => dek,
+                other => &mut other.insert((bucket.partition, self.deks.unwrap(bucket.partition)?)).1,
+            };
+            bucket.open(dek, value, &mut |record| {
+                count += 1;
+                sink(record)
+            })
+        })?;
         Ok(count)
     }
 

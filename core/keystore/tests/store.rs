@@ -248,7 +248,7 @@ fn refusals(rows: &str, test_keys: bool) -> Vec<(u64, Option<Column>, Reason)> {
         ImportError::Faults(faults) => {
             faults.listed().iter().map(|fault| (fault.line, fault.column, fault.reason.clone())).collect()
         }
-        ImportError::Store(error) => panic!("{error}"),
+        error => panic!("{error}"),
     }
 }
 

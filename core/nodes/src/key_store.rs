@@ -4,6 +4,7 @@
 
 mod fence;
 mod follower;
+mod offline;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::journal::{FileLayer, Log};
 pub use fence::{Fence, FenceError, incarnation_mark, set_incarnation_mark};
 pub use follower::CURSOR;
 use follower::Follower;
+pub use offline::{OfflineError, catch_up};
 
 /// The service that nodes name in their `keys`.
 pub const SERVICE: &str = "keys";
@@ -62,9 +64,10 @@ impl NodeKind for KeyStoreKind {
             let open = || -> Result<_, keystore::StoreError> {
                 let store = Store::open(&folder)?;
                 let fence = Fence::new(Box::new(store.token().incarnation()?));
-                Ok((store.directory()?, store.devices()?, fence, Arc::new(store)))
+                let tokens = keystore::token::Config::read(&folder)?;
+                Ok((store.directory()?, store.devices()?, fence, tokens, Arc::new(store)))
             };
-            let (directory, devices, fence, store) =
+            let (directory, devices, fence, tokens, store) =
                 open().map_err(|error| BuildError::caused(env, "open the key store", error))?;
             let devices = i64::try_from(devices).unwrap_or(i64::MAX);
             env.gauge("metergraph_devices", "End devices in the key store.", &[]).set(devices);
@@ -74,6 +77,7 @@ impl NodeKind for KeyStoreKind {
             env.services.provide(&env.node, Arc::new(store.credentials()));
             env.services.provide(&env.node, Arc::new(slots));
             env.services.provide(&env.node, Arc::new(fence));
+            env.services.provide(&env.node, Arc::new(tokens));
             env.services.provide(&env.node, store);
         }
         let found = || BuildError::new(env, "the key store is not open");

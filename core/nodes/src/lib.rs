@@ -28,6 +28,7 @@ pub fn registry() -> node::Registry {
         .with(ingress::IngressKind)
         .with(load_balancer::LoadBalancerKind)
         .with(decrypt::DecryptKind)
+        .with(registrar::RegistrarKind)
         .with(journal::JournalKind)
         .with(downlink::DownlinkKind)
         .with(mdm_egress::MdmEgressKind)

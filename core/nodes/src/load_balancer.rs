@@ -95,7 +95,8 @@ impl Worker for LoadBalancer {
         let output = context.output("frames").ok_or_else(|| NodeError::new("no output `frames`"))?;
         let count = context.outputs.get(output).map_or(0, |output| output.edges.len());
         self.shards = (0..count).map(|_| self.pool.take()).collect();
-        let read = |output: &usize| context.outputs.get(*output).is_some_and(|output| !output.edges.is_empty());
+        let read =
+            |output: &usize| context.outputs.get(*output).is_some_and(|output| !output.edges.is_empty());
         self.registrar = context.output("registrations").filter(read);
         loop {
             match context.next(Duration::from_secs(1))? {
@@ -176,7 +177,8 @@ impl LoadBalancer {
         let Err(back) = context.offer(output, 0, batch) else { return };
         for frame in &back.frames {
             let source = Source::Link { transport: frame.transport(), link: frame.link };
-            self.tally.refuse(context, reasons::REG_BUSY, source, || "the registrar has enough to do".to_owned());
+            self.tally
+                .refuse(context, reasons::REG_BUSY, source, || "the registrar has enough to do".to_owned());
         }
     }
 

@@ -69,9 +69,7 @@ impl Located {
         match frame.bits & KINDS {
             0 => Self::Profile1 { head, body, body_len },
             CLASSIC => Self::Classic { sid: low32(frame.tag) },
-            REGISTRATION => {
-                Self::Registration { frame_type: octet(frame.tag, 48), head, body, body_len }
-            }
+            REGISTRATION => Self::Registration { frame_type: octet(frame.tag, 48), head, body, body_len },
             _ => Self::Clear,
         }
     }

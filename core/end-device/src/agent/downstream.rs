@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::registration::{ERROR, MESSAGE_2, MESSAGE_4};
 use super::upstream::{Content, Key};
 use super::{Agent, Application, Executed, NS_PER_S, Output};
-use crate::end_device::{Moment, Verdict};
+use crate::end_device::{Moment, Refusal, Verdict};
 
 /// Octets of a RESULT before the response: the item's head, and what class 3 adds.
 const RESULT_HEAD: usize = 8;
@@ -46,7 +46,8 @@ impl Agent {
     fn take(&mut self, link: u64, apdu: &[u8], may_be_cut: bool, now: Moment, out: &mut Vec<Output>) {
         match carriage::locate(apdu, Leniency::Draft).map(|located| located.place) {
             Ok(Place::Frame(place)) => {
-                let invocation = Apdu::decode(apdu, Leniency::Strict).map(|apdu| apdu.envelope.invocation.value());
+                let invocation =
+                    Apdu::decode(apdu, Leniency::Strict).map(|apdu| apdu.envelope.invocation.value());
                 let frame = Zeroizing::new([place.head(apdu), place.body(apdu)].concat());
                 self.frame(frame, invocation.ok(), now, out);
             }
@@ -71,8 +72,11 @@ impl Agent {
     fn clear(&mut self, link: u64, apdu: &[u8], now: Moment, out: &mut Vec<Output>) {
         let mut answer = Vec::new();
         let moment = self.memory.clock.moment(now);
-        if let Verdict::Refused(refusal) = self.application.clear(link, apdu, moment, &mut answer) {
-            self.refuse(refusal.name(), out);
+        match self.application.clear(link, apdu, moment, &mut answer) {
+            // Nothing is sent back for it.
+            Verdict::Refused(Refusal::NoEaxPrime) => return self.refuse("SEC-LEGACY", out),
+            Verdict::Refused(refusal) => self.refuse(refusal.name(), out),
+            Verdict::Served | Verdict::Waiting | Verdict::Repeated => {}
         }
         if !answer.is_empty() {
             out.push(Output::Send(answer));
@@ -165,7 +169,8 @@ impl Agent {
         if opened {
             self.memory.heard_s = now.unix_s;
         }
-        if renewed && let Some(mut old) = self.memory.next.take()
+        if renewed
+            && let Some(mut old) = self.memory.next.take()
             && !opened
         {
             std::mem::swap(&mut receiver.association, &mut old);
@@ -174,7 +179,7 @@ impl Agent {
         self.memory.receiver = Some(receiver);
         let content = Content::Control { answer_to: invocation, event: false };
         match received {
-            Ok(Received::Control { items, skipped }) => self.control(items, skipped, sid, now),
+            Ok(Received::Control { items, skipped }) => self.control(items, skipped, sid, now, out),
             Ok(Received::Order(order)) => self.order(&order, content, now, out),
             Ok(Received::Keys { result, answer }) => {
                 let class = Class::Keys;
@@ -204,17 +209,25 @@ impl Agent {
         }
     }
 
-    fn control(&mut self, items: Items<'_, Down<'_>>, skipped: usize, sid: Sid, now: Moment) {
+    fn control(
+        &mut self,
+        items: Items<'_, Down<'_>>,
+        skipped: usize,
+        sid: Sid,
+        now: Moment,
+        out: &mut Vec<Output>,
+    ) {
         let mut skipped = skipped as u64;
         let mut keys = 0_u64;
         for item in items {
             match item {
                 Down::Ack(ack) => {
-                    let mut acknowledged = 0_u64;
-                    if !self.up.acknowledge(sid, &ack, |_| acknowledged += 1) {
-                        skipped += 1;
-                    }
-                    self.counts.acknowledged = self.counts.acknowledged.saturating_add(acknowledged);
+                    let counts = &mut self.counts;
+                    let progress = self.up.acknowledge(sid, &ack, |content, seq| {
+                        counts.acknowledged = counts.acknowledged.saturating_add(1);
+                        out.push(Output::Acknowledged { content, epoch: ack.epoch, seq });
+                    });
+                    skipped += u64::from(!progress);
                 }
                 Down::Wait { seconds } => {
                     let wait_ns = u64::from(seconds.min(WAIT_MAX_S)).saturating_mul(NS_PER_S);
@@ -222,7 +235,6 @@ impl Agent {
                 }
                 Down::Response { response, .. } => match self.node.response(response, now.steady_ns) {
                     Some(title) => {
-                        self.up.forget(|content, _| content == Content::Request);
                         if !title.as_title().same_node(&self.memory.title.as_title()) {
                             self.application.set_title(&title);
                             self.memory.title = title;

@@ -62,7 +62,7 @@ impl Identity {
         // A part has a storage key fused in; here it hangs on the two keys that stand beside it.
         let parts: Zeroizing<Vec<u8>> =
             Zeroizing::new([&b"end device storage"[..], &*made.agreement, &*made.signing].concat());
-        let storage = Key256::from_octets(sha256(&parts));
+        let storage = Key256::from_octets(*Zeroizing::new(sha256(&parts)));
         Some(Self {
             dev: made.dev,
             esn: made.esn,

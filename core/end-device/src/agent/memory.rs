@@ -195,9 +195,8 @@ fn read_receiver(fields: &mut Reader<'_>, system: System, dev: Dev) -> Option<Re
     let mut receiver = Receiver::new(system, dev, association, signers);
     receiver.floors = fields.list(FLOORS_MAX, |fields| {
         let (skid, scope, last) = (fields.u8()?, Scope(fields.array()?), fields.u32()?);
-        let answered = fields.option(|fields| {
-            Some(Answered { digest: fields.array()?, result: fields.octets()?.to_vec() })
-        })?;
+        let answered = fields
+            .option(|fields| Some(Answered { digest: fields.array()?, result: fields.octets()?.to_vec() }))?;
         Some(Floor { skid, scope, last, answered })
     })?;
     receiver.class3_nbf = fields.u32()?;
@@ -287,4 +286,110 @@ pub(super) fn open(mut sealed: Vec<u8>, dek: &Dek, dev: Dev) -> Option<Zeroizing
 /// Which piece of which device's record it is.
 fn about(dev: Dev, at: usize, pieces: usize) -> Vec<u8> {
     [&b"end device"[..], &dev.0, &(at as u64).to_be_bytes(), &(pieces as u64).to_be_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::support;
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use seal::command::ROOT;
+
+    const DEV: Dev = support::DEV;
+    const SYSTEM: System = support::SYSTEM;
+
+    /// A device with something in every field.
+    fn memory() -> Memory {
+        let association = |sid, epoch| {
+            let mut association =
+                DeviceAssociation::new(Sid(sid), Epoch(epoch), Prk::from_octets([sid as u8; 32]));
+            let window = Window::from_durable(View { highest: 70, bits: 0b1011 }).unwrap();
+            let older = DownKeys {
+                epoch: Epoch(epoch - 1),
+                key: Key128::from_octets([3; 16]),
+                common_iv: [4; 13],
+                window,
+            };
+            association.hold(older);
+            association
+        };
+        let mut signers = support::signers();
+        signers.revoke(200);
+        let mut receiver = Receiver::new(SYSTEM, DEV, association(5, 7), signers);
+        let answered = Answered { digest: [9; 32], result: vec![1; 600] };
+        receiver.floors = (0..60)
+            .map(|number| Floor {
+                skid: ROOT,
+                scope: Scope([number; 8]),
+                last: 8,
+                answered: (number % 2 == 0).then(|| answered.clone()),
+            })
+            .collect();
+        receiver.class3_nbf = 11;
+        receiver.campaign = 12;
+        receiver.time_nonce = Some([13; 8]);
+        let gid = Gid(0x8000_0001);
+        let held = [1, 2].map(|epoch| HeldKey::new(gid, Epoch(epoch), Key128::from_octets([6; 16]), 9));
+        let current = Some(Epoch(1));
+        receiver.groups.restore(Membership { gid, classes: Classes(9), current, held: held.into() });
+        let credential = support::head_end_credential(0x13, &support::head_end_key());
+        receiver.credential_next = Some(credential);
+        Memory {
+            receiver: Some(receiver),
+            next: Some(association(6, 1)),
+            credential,
+            title: support::title(".75.1.2"),
+            clock: Clock { trusted: true, offset_s: -5 },
+            heard_s: 14,
+            registered_s: 15,
+        }
+    }
+
+    fn stored() -> Stored<'static> {
+        let key = Key { sid: Sid(5), epoch: Epoch(7) };
+        let control = |answer_to, event| Content::Control { answer_to, event };
+        Stored {
+            reservation: Some((key, 33)),
+            number: 16,
+            controls: vec![(control(Some(17), false), b"result"), (control(None, true), b"event")],
+            application: vec![18; 1000],
+        }
+    }
+
+    #[test]
+    fn a_record_reads_back_in_pieces_and_only_at_its_device() {
+        let record = write(&memory(), &stored());
+        assert!(record.len() > PIECE / 2);
+        let (read_memory, read_stored) = read(&record, SYSTEM, DEV).unwrap();
+        assert_eq!(*write(&read_memory, &read_stored), *record);
+        let long = [record.to_vec(), vec![0; 3 * PIECE]].concat();
+        let (identity, mut entropy) = (support::identity(), support::entropy(1));
+        for record in [&record[..], &long, &[]] {
+            let sealed = seal(record, &identity.storage, DEV, &mut *entropy).unwrap();
+            assert_eq!(*open(sealed.clone(), &identity.storage, DEV).unwrap(), record);
+            assert!(open(sealed.clone(), &identity.storage, Dev([0; 8])).is_none() || record.is_empty());
+            if !record.is_empty() {
+                let cut = sealed[..sealed.len() - 1].to_vec();
+                assert!(open(cut, &identity.storage, DEV).is_none());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_are_read_or_refused(
+            octets in vec(any::<u8>(), 0..400), flips in vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        ) {
+            let mut record = write(&memory(), &stored());
+            for (at, octet) in flips {
+                let at = at.index(record.len());
+                record[at] = octet;
+            }
+            let _ = read(&record, SYSTEM, DEV);
+            let _ = read(&octets, SYSTEM, DEV);
+            let identity = support::identity();
+            let _ = open([&HEAD[..], &octets].concat(), &identity.storage, DEV);
+        }
+    }
 }

@@ -87,7 +87,14 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { speedup: 1, silence_s: 7 * DAY_S, clock_set: true, clock_kept: true, paced: false, ledger: false }
+        Self {
+            speedup: 1,
+            silence_s: 7 * DAY_S,
+            clock_set: true,
+            clock_kept: true,
+            paced: false,
+            ledger: false,
+        }
     }
 }
 
@@ -251,10 +258,9 @@ impl Agent {
         self.up.waiting().len()
     }
 
-    /// Reports that wait to be acknowledged.
-    #[must_use]
-    pub fn waiting_reports(&self) -> usize {
-        self.up.waiting().filter(|waiting| matches!(waiting.content, Content::Report(_))).count()
+    /// The frames that wait to be acknowledged: what they carry, epoch and counter.
+    pub fn unacknowledged(&self) -> impl Iterator<Item = (Content, Epoch, u32)> {
+        self.up.sealed_frames()
     }
 
     /// Registers as soon as it is polled: the first time, or on suspicion.
@@ -266,7 +272,7 @@ impl Agent {
     pub fn connected(&mut self, now: Moment) {
         self.up.linked(now.steady_ns);
         if self.memory.receiver.is_some() {
-            self.node.ask_at(now.steady_ns);
+            self.node.linked(now.steady_ns, &mut *self.entropy);
         }
     }
 
@@ -319,10 +325,11 @@ impl Agent {
         }
         if self.memory.receiver.is_some() {
             self.ask_time(steady_ns);
-            if self.node.is_due(steady_ns, &mut *self.entropy) {
+            let is_due = self.node.is_due(steady_ns, &mut *self.entropy);
+            // One that still waits is repeated by itself.
+            if is_due && !self.up.has(|content, _| content == Content::Request) {
                 let class = self.application.device_class();
                 let request = node::request(&self.memory.title, &self.identity.esn, class);
-                self.up.forget(|content, _| content == Content::Request);
                 self.note_pushed(Content::Request, &request);
             }
             self.pump(now, out);
@@ -332,7 +339,8 @@ impl Agent {
         }
         let asking = self.memory.receiver.is_some() && !self.memory.clock.trusted;
         let ask_time_ns = if asking { self.ask_time_ns } else { u64::MAX };
-        let wakes = [self.registration.wake_ns(), self.node.wake_ns(), self.up.wake_ns(steady_ns), ask_time_ns];
+        let wakes =
+            [self.registration.wake_ns(), self.node.wake_ns(), self.up.wake_ns(steady_ns), ask_time_ns];
         let idle = steady_ns.saturating_add(3600 * NS_PER_S);
         wakes.into_iter().fold(idle, u64::min)
     }

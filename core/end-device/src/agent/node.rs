@@ -6,9 +6,7 @@ use c1222::epsem::ResponseControl;
 use c1222::native_address::ShortOctets;
 use c1222::registration::{ConnectionType, NodeType, Registration, TaggedId};
 use c1222::u24::U24;
-use c1222::{
-    ApTitleBuf, EpsemControl, EpsemWriter, Leniency, Request, Response, SecurityMode, ServiceCode,
-};
+use c1222::{ApTitleBuf, EpsemControl, EpsemWriter, Leniency, Request, Response, SecurityMode, ServiceCode};
 
 use super::entropy::{Entropy, below};
 
@@ -25,17 +23,26 @@ pub(super) struct Node {
     /// When the next request is sent; `u64::MAX` for never.
     next_ns: u64,
     doublings: u8,
+    /// After an outage it asks within this, so that a network full of nodes does not ask at once.
+    delay_s: u16,
     speedup: u64,
 }
 
 impl Node {
     pub fn new(speedup: u32) -> Self {
-        Self { asked: false, next_ns: u64::MAX, doublings: 0, speedup: u64::from(speedup.max(1)) }
+        Self { asked: false, next_ns: u64::MAX, doublings: 0, delay_s: 0, speedup: u64::from(speedup.max(1)) }
     }
 
     /// Asks at the next opportunity.
     pub fn ask_at(&mut self, at_ns: u64) {
         (self.next_ns, self.doublings) = (at_ns, 0);
+    }
+
+    /// The link was made anew: it asks at once, or as late as it was told to.
+    pub fn linked(&mut self, now_ns: u64, entropy: &mut dyn Entropy) {
+        let most_ns = u64::from(self.delay_s).saturating_mul(NS_PER_S) / self.speedup;
+        let at_ns = now_ns.saturating_add(below(entropy, most_ns.saturating_add(1)));
+        (self.next_ns, self.doublings) = (self.next_ns.min(at_ns), 0);
     }
 
     pub fn wake_ns(&self) -> u64 {
@@ -70,7 +77,7 @@ impl Node {
                 let never = period_ns == 0 || told.period_s == U24::MAX;
                 self.next_ns =
                     if never { u64::MAX } else { now_ns.saturating_add(period_ns.saturating_sub(quarter)) };
-                self.doublings = 0;
+                (self.doublings, self.delay_s) = (0, told.delay_s);
                 Some(told.title.into())
             }
             // Refused: tried again when that is due.
@@ -122,7 +129,8 @@ mod tests {
         let title = ApTitleBuf::parse(".68.33.3").unwrap();
         let epsem = request(&title, "MGRF0001", *b"MGRF");
         let epsem = Epsem::decode(&epsem).unwrap();
-        let Request::Registration(asked) = Request::decode(epsem.services().next().unwrap().unwrap()).unwrap()
+        let Request::Registration(asked) =
+            Request::decode(epsem.services().next().unwrap().unwrap()).unwrap()
         else {
             panic!("no Registration")
         };
@@ -141,8 +149,10 @@ mod tests {
         let told = node.response(&answer(".68.33.4", 3600), 30).unwrap();
         assert!(told.as_title().same_node(&ApTitleBuf::parse(".68.33.4").unwrap().as_title()));
         assert_eq!(node.wake_ns(), 30 + 2700 * NS_PER_S);
-        node.ask_at(40);
+        // After an outage it spreads with the others; this one draws the first moment of all.
+        node.linked(40, &mut entropy);
         assert!(node.is_due(40, &mut entropy));
+        assert_eq!(node.delay_s, 60);
         node.response(&answer(".68.33.4", 0), 50).unwrap();
         assert_eq!(node.wake_ns(), u64::MAX);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use seal::command::Class;
-use seal::ids::Sid;
+use seal::ids::{Epoch, Sid};
 
 /// One thing that came of a call, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,14 @@ pub enum Output {
         sid: Sid,
     },
     /// What waited is durable at the head-end.
-    Acknowledged(super::Content),
+    Acknowledged {
+        /// What it was.
+        content: super::Content,
+        /// The epoch of the frame that is acknowledged; of several seals the first that is.
+        epoch: Epoch,
+        /// Its counter.
+        seq: u32,
+    },
     /// A command was executed: acted upon, whatever came of it.
     Executed(Executed),
     /// A frame or message was refused, with this code.
@@ -73,4 +80,3 @@ pub struct Counts {
     /// What could not wait to be sent, for lack of room.
     pub dropped: u64,
 }
-

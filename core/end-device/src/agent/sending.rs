@@ -98,13 +98,20 @@ impl Agent {
         }
     }
 
-    /// Asks for the time, where there is none to be trusted: with a nonce that only a signed answer echoes.
+    /// Asks for the time, where there is none to be trusted: with a nonce that only a signed answer echoes. While
+    /// the last request is not acknowledged, nobody can have answered it.
     pub(super) fn ask_time(&mut self, steady_ns: u64) {
         if self.memory.clock.trusted || steady_ns < self.ask_time_ns {
             return;
         }
         let pause_ns = TIME_PAUSE_S.saturating_mul(NS_PER_S) / u64::from(self.settings.speedup.max(1));
         self.ask_time_ns = steady_ns.saturating_add(pause_ns);
+        let is_request = |content, plaintext: &[u8]| {
+            matches!(content, Content::Control { .. }) && plaintext.first() == Some(&TIME_REQUEST)
+        };
+        if self.up.has(is_request) {
+            return;
+        }
         let mut nonce = [0; 8];
         // Zeros mean that none was asked for.
         while nonce == [0; 8] {
@@ -114,9 +121,6 @@ impl Agent {
         receiver.time_nonce = Some(nonce);
         let mut item = Vec::new();
         Up::TimeRequest { nonce: &nonce }.write(&mut item);
-        self.up.forget(|content, plaintext| {
-            matches!(content, Content::Control { .. }) && plaintext.first() == Some(&TIME_REQUEST)
-        });
         self.note_pushed(Content::Control { answer_to: None, event: false }, &item);
         self.save();
     }

@@ -35,6 +35,16 @@ pub trait Storage: Send {
     fn save(&mut self, state: &[u8]) -> Result<(), StorageError>;
 }
 
+impl<S: Storage + ?Sized> Storage for Box<S> {
+    fn load(&mut self) -> Result<Option<Vec<u8>>, StorageError> {
+        (**self).load()
+    }
+
+    fn save(&mut self, state: &[u8]) -> Result<(), StorageError> {
+        (**self).save(state)
+    }
+}
+
 /// A state in memory, which lives as long as anybody holds it: a restart of a simulated device.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStorage(Arc<Mutex<Option<Vec<u8>>>>);

@@ -12,7 +12,7 @@ use seal::frame::{FrameType, Head, PLAINTEXT_MAX};
 use seal::ids::{Epoch, Sid};
 
 use crate::mix::mix_below;
-use crate::reporter::{REPEAT_MAX_US, REPEAT_MIN_US, RELINK_SPREAD_US, SEQ_SPAN, UNACKNOWLEDGED_MAX};
+use crate::reporter::{RELINK_SPREAD_US, REPEAT_MAX_US, REPEAT_MIN_US, SEQ_SPAN, UNACKNOWLEDGED_MAX};
 
 /// Frames of types other than a report that wait, at most; what comes then is dropped.
 pub(super) const WAITING_MAX: usize = 64;
@@ -222,9 +222,9 @@ impl Upstream {
         }
     }
 
-    /// Takes frames out of the queue that are of no use any more.
-    pub fn forget(&mut self, useless: impl Fn(Content, &[u8]) -> bool) {
-        self.queue.retain(|waiting| !useless(waiting.content, &waiting.plaintext));
+    /// Whether such a frame waits to be acknowledged.
+    pub fn has(&self, wanted: impl Fn(Content, &[u8]) -> bool) -> bool {
+        self.queue.iter().any(|waiting| wanted(waiting.content, &waiting.plaintext))
     }
 
     /// What is to be done now.
@@ -243,7 +243,9 @@ impl Upstream {
                 seq,
             };
             match &waiting.sealed {
-                Some(sealed) if sealed.name.key == key => return Some(Step::Repeat(at, head(sealed.name.seq))),
+                Some(sealed) if sealed.name.key == key => {
+                    return Some(Step::Repeat(at, head(sealed.name.seq)));
+                }
                 None if unacknowledged >= UNACKNOWLEDGED_MAX => {}
                 _ if !in_span => {}
                 _ if self.counter.is_reserved() => return Some(Step::Seal(at, head(seq))),
@@ -285,6 +287,14 @@ impl Upstream {
         waiting.doublings = waiting.doublings.saturating_add(1);
     }
 
+    /// What waits under its last seal: what it carries, epoch and counter.
+    pub fn sealed_frames(&self) -> impl Iterator<Item = (Content, Epoch, u32)> {
+        self.queue.iter().filter_map(|waiting| {
+            let name = waiting.sealed.as_ref()?.name;
+            Some((waiting.content, name.key.epoch, name.seq))
+        })
+    }
+
     /// The sealed frame at this place: what it carries, and its ciphertext.
     pub fn frame(&self, at: usize) -> Option<(Content, &[u8])> {
         let waiting = self.queue.get(at)?;
@@ -297,17 +307,14 @@ impl Upstream {
     }
 
     /// Takes out what an acknowledgement under this association shows to be durable.
-    pub fn acknowledge(&mut self, sid: Sid, ack: &Ack, mut acknowledged: impl FnMut(Content)) -> bool {
+    pub fn acknowledge(&mut self, sid: Sid, ack: &Ack, mut acknowledged: impl FnMut(Content, u32)) -> bool {
         let key = Key { sid, epoch: ack.epoch };
         let covered = |name: &Name| name.key == key && ack.covers(name.seq);
         let before = self.queue.len();
         self.queue.retain(|waiting| {
             let sealed = waiting.sealed.iter().map(|sealed| &sealed.name);
-            let durable = sealed.chain(&waiting.earlier).any(covered);
-            if durable {
-                acknowledged(waiting.content);
-            }
-            !durable
+            let durable = waiting.earlier.iter().chain(sealed).find(|name| covered(name));
+            durable.inspect(|name| acknowledged(waiting.content, name.seq)).is_none()
         });
         self.queue.len() < before
     }
@@ -389,16 +396,16 @@ mod tests {
         assert_eq!(send(&mut up, 1).len(), 32);
         // All but the oldest are acknowledged, again and again.
         let seqs: Vec<u32> = (2..=32).collect();
-        assert!(up.acknowledge(KEY.sid, &ack(KEY.epoch, &seqs), |_| {}));
+        assert!(up.acknowledge(KEY.sid, &ack(KEY.epoch, &seqs), |_, _| {}));
         for _ in 0..60 {
             up.push(Content::Request, b"x");
         }
         let sent = send(&mut up, 2);
         assert_eq!((sent.len(), sent.last().unwrap().1.seq), (31, 63));
-        up.acknowledge(KEY.sid, &ack(KEY.epoch, &(33..=63).collect::<Vec<_>>()), |_| {});
+        up.acknowledge(KEY.sid, &ack(KEY.epoch, &(33..=63).collect::<Vec<_>>()), |_, _| {});
         assert_eq!(send(&mut up, 3).len(), 1, "64 is 1 + 63");
         assert_eq!(send(&mut up, 4).len(), 0);
-        up.acknowledge(KEY.sid, &ack(KEY.epoch, &[1]), |_| {});
+        up.acknowledge(KEY.sid, &ack(KEY.epoch, &[1]), |_, _| {});
         assert!(!send(&mut up, 5).is_empty());
     }
 
@@ -418,8 +425,8 @@ mod tests {
         assert_eq!((anew.len(), anew[0].1.epoch_low, anew[0].1.seq), (1, 4, 1));
         // The acknowledgement of the old seal was only late.
         let mut acked = Vec::new();
-        assert!(!up.acknowledge(Sid(6), &ack(KEY.epoch, &[1]), |_| panic!()));
-        assert!(up.acknowledge(KEY.sid, &ack(KEY.epoch, &[1]), |content| acked.push(content)));
+        assert!(!up.acknowledge(Sid(6), &ack(KEY.epoch, &[1]), |_, _| panic!()));
+        assert!(up.acknowledge(KEY.sid, &ack(KEY.epoch, &[1]), |content, _| acked.push(content)));
         assert_eq!((acked, up.waiting().len()), (vec![Content::Report(0)], 0));
     }
 
@@ -430,7 +437,7 @@ mod tests {
             report(&mut up);
         }
         let head = send(&mut up, 1)[0].1;
-        up.acknowledge(KEY.sid, &ack(KEY.epoch, &[1, 3]), |_| {});
+        up.acknowledge(KEY.sid, &ack(KEY.epoch, &[1, 3]), |_, _| {});
         let (kept, oldest) = (up.reservation(), up.oldest_report());
         assert_eq!((kept, oldest), (Some((KEY, 33)), 1));
         let mut again = Upstream::new(1);
@@ -472,7 +479,7 @@ mod tests {
                 now += u64::from(seq) * 1_000_000_000;
                 match step {
                     0 | 1 => report(&mut up),
-                    2 => drop(up.acknowledge(key.sid, &ack(key.epoch, &[seq]), |_| {})),
+                    2 => drop(up.acknowledge(key.sid, &ack(key.epoch, &[seq]), |_, _| {})),
                     3 => {
                         key.epoch = key.epoch.next().unwrap();
                         up.rekey(key);

@@ -54,7 +54,8 @@ impl EndDevice {
     #[must_use]
     pub fn restore(&mut self, kept: &[u8]) -> bool {
         let Some((switch, clock_offset_s, stored)) = read(kept) else { return false };
-        let fits = |(table, data): (&TableId, &Vec<u8>)| self.tables.size(*table, &self.state) == Some(data.len());
+        let fits =
+            |(table, data): (&TableId, &Vec<u8>)| self.tables.size(*table, &self.state) == Some(data.len());
         if !stored.iter().all(fits) {
             return false;
         }

@@ -131,7 +131,7 @@ impl EndDevice {
             Part::Elements { .. } => return Err(ResponseCode::Onp.into()),
         };
         let end = start.saturating_add(octets.len());
-        if end > orders::IMAGE_MAX {
+        if octets.is_empty() || end > orders::IMAGE_MAX {
             return Err(ResponseCode::Onp.into());
         }
         let image = &mut self.state.image;

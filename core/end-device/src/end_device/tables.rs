@@ -296,7 +296,11 @@ impl Tables {
             }
             Content::History => write_log(&state.history, out),
             Content::Events => write_log(&state.events, out),
-            Content::Fixed(_) | Content::Blocks(_) | Content::Initiate | Content::Outcome | Content::Image => {}
+            Content::Fixed(_)
+            | Content::Blocks(_)
+            | Content::Initiate
+            | Content::Outcome
+            | Content::Image => {}
         }
     }
 

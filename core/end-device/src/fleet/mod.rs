@@ -5,6 +5,7 @@
 //! What a device reports is a pure function of seed, device and number: an hour of the residential profile
 //! passes with each report, however fast they are sent.
 
+pub mod agents;
 mod counts;
 mod device;
 mod latency;

@@ -1,4 +1,4 @@
-//! What is wrong with a shipment file: rows by line and column, never what stands in them.
+//! What is wrong with a shipment file or a manifest: rows by line and column, never what stands in them.
 //!
 //! No text here repeats a field: with two columns swapped, any field may hold a key.
 
@@ -9,7 +9,7 @@ use seal::ids::{Dev, Sid};
 /// At most so many faults are listed; the rest are counted.
 pub const FAULTS_LISTED_MAX: usize = 100;
 
-/// A column of a shipment file, in the order of its header.
+/// A column of a shipment file or a manifest, in the order of its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Column {
     /// The end device's identity.
@@ -28,10 +28,18 @@ pub enum Column {
     Epoch,
     /// Its key or keys.
     Key,
+    /// x of its static Diffie-Hellman key.
+    DhX,
+    /// y of it.
+    DhY,
+    /// x of its signing key.
+    SignX,
+    /// y of it.
+    SignY,
 }
 
 impl Column {
-    /// All columns in order.
+    /// All columns of a shipment file in order; a manifest has as many.
     pub const ALL: [Self; 8] = [
         Self::Dev,
         Self::Esn,
@@ -55,6 +63,10 @@ impl Column {
             Self::Sid => "sid",
             Self::Epoch => "epoch",
             Self::Key => "key",
+            Self::DhX => "dh_x",
+            Self::DhY => "dh_y",
+            Self::SignX => "sign_x",
+            Self::SignY => "sign_y",
         }
     }
 }
@@ -63,8 +75,26 @@ impl Column {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// The first line is not the header.
-    #[error("the first line must be `{}`", super::HEADER)]
+    #[error("the first line must be `{}`, or that of a manifest", super::HEADER)]
     Header,
+    /// The coordinates are those of no point.
+    #[error("is, with the other coordinate, no point of P-256")]
+    Point,
+    /// A manifest's profile is not written with its digest.
+    #[error("must be `FILE@SHA256`, with 64 hex digits")]
+    ProfileDigest,
+    /// The profile is another than the manifest means.
+    #[error("names a profile whose SHA-256 is another one")]
+    ProfileChanged,
+    /// The profile is not signed as it must be.
+    #[error("names a profile that is not signed: {0}")]
+    ProfileUnsigned(String),
+    /// Another device of the manifest has this key.
+    #[error("is a key that line {line} has too; a device has keys of its own")]
+    KeyTwice {
+        /// The earlier row's line.
+        line: u64,
+    },
     /// The line is over the limit.
     #[error("the line is longer than {} octets", super::LINE_OCTETS_MAX)]
     LineLength,

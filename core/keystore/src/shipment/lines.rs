@@ -10,7 +10,7 @@ use super::fault::Reason;
 const BUFFER_OCTETS: usize = 1 << 16;
 
 /// Cuts a file into lines without ever holding more than one buffer of it.
-pub(super) struct Lines<R> {
+pub(crate) struct Lines<R> {
     source: R,
     buffer: Zeroizing<Vec<u8>>,
     start: usize,
@@ -19,13 +19,13 @@ pub(super) struct Lines<R> {
 }
 
 impl<R: Read> Lines<R> {
-    pub(super) fn new(source: R) -> Self {
+    pub(crate) fn new(source: R) -> Self {
         Self { source, buffer: Zeroizing::new(vec![0; BUFFER_OCTETS]), start: 0, end: 0, number: 0 }
     }
 
     /// The next line with its number from 1, without its end; `None` at the end of the file.
     /// A line over the limit is `Err(LineLength)`, one that is no text `Err(NotText)`.
-    pub(super) fn next(&mut self) -> io::Result<Option<(u64, Result<&str, Reason>)>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<(u64, Result<&str, Reason>)>> {
         self.number = self.number.saturating_add(1);
         let mut too_long = false;
         let range = loop {
@@ -79,12 +79,12 @@ impl<R: Read> Lines<R> {
 
 /// The fields of a line. A quoted field (RFC 4180) may hold commas; no column takes a quote, so a quote
 /// inside a field is a fault, and so is a field that runs over the end of its line.
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     rest: Option<&'a str>,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn of(line: &'a str) -> Self {
+    pub(crate) fn of(line: &'a str) -> Self {
         Self { rest: Some(line) }
     }
 }

@@ -4,8 +4,8 @@
 //! all; [`Faults`] name every bad row.
 
 mod fault;
-mod lines;
-mod row;
+pub(crate) mod lines;
+pub(crate) mod row;
 
 use std::cmp::Ordering;
 use std::io::{self, Read};

@@ -100,30 +100,30 @@ impl Row {
 }
 
 /// Notes the faults of one line.
-struct Seen<'a> {
-    line: u64,
-    faults: &'a mut Faults,
+pub(crate) struct Seen<'a> {
+    pub(crate) line: u64,
+    pub(crate) faults: &'a mut Faults,
 }
 
 impl Seen<'_> {
-    fn check<T>(&mut self, column: Column, result: Result<T, Reason>) -> Option<T> {
+    pub(crate) fn check<T>(&mut self, column: Column, result: Result<T, Reason>) -> Option<T> {
         result.map_err(|reason| self.faults.add(self.line, column, reason)).ok()
     }
 }
 
-fn serial_number(text: &str) -> Result<Box<str>, Reason> {
+pub(crate) fn serial_number(text: &str) -> Result<Box<str>, Reason> {
     let printable = text.bytes().all(|octet| (b' '..=b'~').contains(&octet));
     if printable && (1..=ESN_OCTETS_MAX).contains(&text.len()) { Ok(text.into()) } else { Err(Reason::Esn) }
 }
 
-fn address(text: &str) -> Result<ApTitleBuf, Reason> {
+pub(crate) fn address(text: &str) -> Result<ApTitleBuf, Reason> {
     let title = ApTitleBuf::parse(text).map_err(|_| Reason::ApTitle)?;
     let of_many = title.as_title().is_broadcast() || title.as_title().is_group();
     if of_many { Err(Reason::ApTitleOfMany) } else { Ok(title) }
 }
 
 /// The place of a profile among those named so far; a new name takes the next one.
-fn profile_place(name: &str, profiles: &mut Vec<String>) -> Result<u16, Reason> {
+pub(crate) fn profile_place(name: &str, profiles: &mut Vec<String>) -> Result<u16, Reason> {
     let place = match profiles.iter().position(|known| known == name) {
         Some(place) => place,
         None if name.is_empty() || name.len() > PROFILE_NAME_OCTETS_MAX => return Err(Reason::ProfileName),

@@ -202,7 +202,7 @@ fn is_of_keys(kind: u8) -> bool {
 }
 
 /// What a record changes in the store.
-fn change(kind: u8, octets: &[u8]) -> Option<Change> {
+pub(super) fn change(kind: u8, octets: &[u8]) -> Option<Change> {
     Some(match kind {
         record::ASSOCIATION => {
             let Association { sid, dev, sealed, .. } = Association::read(octets)?;

@@ -217,7 +217,8 @@ mod tests {
         let mut admission = Admission::new(LIMITS, 0);
         let attempts: Vec<(u32, u64)> = (0..50).map(|number| (number, 1)).collect();
         second(&mut admission, &attempts, 0);
-        let admitted: u64 = (1..=4).map(|n| second(&mut admission, &attempts, n * SECOND_NS).iter().sum::<u64>()).sum();
+        let admitted: u64 =
+            (1..=4).map(|n| second(&mut admission, &attempts, n * SECOND_NS).iter().sum::<u64>()).sum();
         assert!((390..=410).contains(&admitted), "{admitted}");
     }
 

@@ -2,7 +2,9 @@
 //! device asks again.
 
 use c1222::epsem::ResponseControl;
-use c1222::{ApTitleBuf, DecodeError, Envelope, EpsemControl, EpsemWriter, InvocationId, SecurityMode, carriage};
+use c1222::{
+    ApTitleBuf, DecodeError, Envelope, EpsemControl, EpsemWriter, InvocationId, SecurityMode, carriage,
+};
 use node::{Batch, BatchPool, Context, Counter, Env, Frame};
 use seal::edhoc::ErrorMessage;
 

@@ -55,7 +55,8 @@ fn answer(registrar: &Registrar, link: Link, apdu: &Apdu<'_>, now: u64) -> Answe
     let mut responses = Vec::new();
     for service in epsem.services().take(SERVICES_MAX) {
         let request = service.and_then(Request::decode);
-        let request = request.map_err(|error| (reasons::of_decode(&error), "a service that does not parse"))?;
+        let request =
+            request.map_err(|error| (reasons::of_decode(&error), "a service that does not parse"))?;
         let registrations = &registrar.registrations;
         responses.push(registrations.answer_clear(&request, apdu.envelope.calling, link, now)?);
     }

@@ -13,7 +13,7 @@ use seal::secret::SharedSecret;
 use zeroize::Zeroizing;
 
 use super::registrations::{Provisioned, Provisioning};
-use crate::key_store;
+use crate::key_store::{self, Fence};
 
 /// What the registrar works with.
 pub trait Means: Provisioning {
@@ -46,6 +46,9 @@ pub trait Means: Provisioning {
     /// # Errors
     /// What the key store says.
     fn seal(&self, registered: &Registered) -> Result<Box<[u8]>, String>;
+
+    /// Whether this head-end may be a copy of another, or has not made sure yet that it is none.
+    fn is_fenced(&self) -> bool;
 
     /// A key pair for one run.
     ///
@@ -96,6 +99,7 @@ pub(super) fn find(config: &Config, env: &Env) -> Result<Arc<dyn Means>, BuildEr
         vault: key_store::lent(config, env)?,
         credentials: key_store::lent(config, env)?,
         slots: key_store::lent(config, env)?,
+        fence: key_store::lent(config, env)?,
         key: token.map_err(|error| BuildError::caused(env, "open the registrar's token", error))?,
     }))
 }
@@ -106,6 +110,7 @@ struct Stored {
     vault: Arc<Vault>,
     credentials: Arc<Credentials>,
     slots: Arc<Slots>,
+    fence: Arc<Fence>,
     key: AgreementHandle,
 }
 
@@ -175,5 +180,9 @@ impl Means for Stored {
             profile: found.profile,
         });
         sealed.map(Vec::into_boxed_slice).map_err(|error| error.to_string())
+    }
+    fn is_fenced(&self) -> bool {
+        // The shards ask the token before each reservation; what they found counts here too.
+        self.fence.incarnation().is_none()
     }
 }

@@ -16,8 +16,8 @@ mod means;
 mod numbers;
 mod pending;
 mod proofs;
-mod reception;
 mod recent;
+mod reception;
 mod registrations;
 mod shards;
 
@@ -28,10 +28,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use c1222::carriage::{self, FramePlace};
-use c1222::{Apdu, ApTitleBuf, Leniency};
+use c1222::{ApTitleBuf, Apdu, Leniency};
 use node::{
-    Batch, BatchPool, BuildError, Config, Context, Env, FieldSpec, FieldType, Frame, InputSpec, KindSpec, Next,
-    NodeError, NodeKind, OutputSpec, PortType, Problem, Reason, Severity, Source, Worker,
+    Batch, BatchPool, BuildError, Config, Context, Env, FieldSpec, FieldType, Frame, InputSpec, KindSpec,
+    Next, NodeError, NodeKind, OutputSpec, PortType, Problem, Reason, Severity, Source, Worker,
 };
 use seal::edhoc::{ErrorMessage, HeadEndCredential, HeadEndKid, Refusal};
 use seal::ids::{Dev, Sid};
@@ -46,7 +46,7 @@ use answers::{Answer, Answers};
 use numbers::{Message, Numbers};
 use pending::Caller;
 use proofs::Proofs;
-use reception::{Answer3, Declined, First, Reception};
+use reception::{Answer3, Declined, First, Reception, Token};
 use shards::{Given, Shards};
 
 pub use admission::Link;
@@ -170,10 +170,8 @@ impl NodeKind for RegistrarKind {
             env.services.provide(&env.node, Arc::clone(&made));
             made
         });
-        let limits = Limits {
-            per_second: limit("per_second"),
-            per_link_per_second: limit("per_link_per_second"),
-        };
+        let limits =
+            Limits { per_second: limit("per_second"), per_link_per_second: limit("per_link_per_second") };
         let now = means.now();
         Ok(Box::new(Registrar {
             credential: HeadEndCredential { kid, key: means.public_key() },
@@ -262,11 +260,7 @@ impl Registrar {
     /// Hears of the token, of the shards and of the time.
     fn hear(&mut self, context: &mut Context, orders: usize, agreeing: &mut Agreeing) {
         let now = self.means.now();
-        let (means, expired) = (&self.means, &self.numbers.expired);
-        self.reception.pending.expire(now, |sid| {
-            means.free(sid);
-            expired.add(1);
-        });
+        self.expire(now);
         while let Some(agreed) = agreeing.next(now) {
             self.agreed(context, agreed);
         }
@@ -292,6 +286,15 @@ impl Registrar {
             self.numbers.nodes.set(i64::try_from(self.registrations.len()).unwrap_or(i64::MAX));
         }
         self.numbers.pending.set(i64::try_from(self.reception.pending.under_way()).unwrap_or(i64::MAX));
+    }
+
+    /// Ends what has had its time.
+    fn expire(&mut self, now: u64) {
+        let (means, expired) = (&self.means, &self.numbers.expired);
+        self.reception.pending.expire(now, |sid| {
+            means.free(sid);
+            expired.add(1);
+        });
     }
 
     /// The token has answered: message_2 goes out.
@@ -349,11 +352,12 @@ impl Registrar {
                 return Ok(false);
             }
         }
-        let (shards, pending) = (&mut self.shards, &mut self.reception.pending);
+        let (shards, reception, now) = (&mut self.shards, &mut self.reception, self.means.now());
         let read = proofs.read(|proved| {
-            pending.used(proved.sid);
-            if let Some(before) = proved.replaces {
-                shards.order(Given::Retire(before));
+            let before =
+                reception.used(proved.dev, proved.sid, now).filter(|sid| proved.replaces != Some(*sid));
+            for replaced in proved.replaces.into_iter().chain(before) {
+                shards.order(Given::Retire(replaced));
             }
         });
         read.map_err(|error| NodeError::caused("read the journal", error))
@@ -361,6 +365,7 @@ impl Registrar {
 
     fn take(&mut self, context: &mut Context, batch: &Batch, agreeing: &mut Agreeing) {
         let now = self.means.now();
+        self.expire(now);
         for frame in &batch.frames {
             let Some(octets) = batch.octets(frame) else {
                 context.count_dropped(1);
@@ -420,7 +425,8 @@ impl Registrar {
         agreeing: &mut Agreeing,
         now: u64,
     ) {
-        let (means, token) = (&self.means, agreeing.token(now));
+        let means = &self.means;
+        let token = if means.is_fenced() { Token::Fenced } else { agreeing.token(now) };
         match self.reception.message_1(message_1, caller.clone(), token, now, || means.allocate()) {
             First::Ask(message_1, sid) => {
                 let g_x = message_1.g_x();
@@ -458,7 +464,8 @@ impl Registrar {
             Answer3::New(registered) => {
                 let dev = registered.dev;
                 let sealed = self.means.seal(&registered);
-                let given = |sealed| Given::Register { sid, dev, replaces: self.means.association(dev), sealed };
+                let given =
+                    |sealed| Given::Register { sid, dev, replaces: self.means.association(dev), sealed };
                 let ordered = sealed.map(given).and_then(|given| {
                     let ordered = self.shards.order(given);
                     ordered.then_some(()).ok_or_else(|| "there is no shard".to_owned())

@@ -26,6 +26,8 @@ pub enum Token {
     Busy,
     /// It failed and is left alone for a moment.
     Gone,
+    /// This head-end may be a copy of another, so it is not to be asked.
+    Fenced,
 }
 
 /// Why a message is refused, and what is sent back.
@@ -78,8 +80,8 @@ pub struct Reception {
     /// many that can be within ten minutes; nothing is forgotten before its time.
     shares: Recent<u64, ()>,
     hasher: RandomState,
-    /// Devices that completed a registration, with the association.
-    devices: Recent<Dev, Sid>,
+    /// Devices that completed a registration, with the association and the one that they completed before.
+    devices: Recent<Dev, (Sid, Option<Sid>)>,
 }
 
 impl Reception {
@@ -125,8 +127,14 @@ impl Reception {
         if admitted != Admitted::Yes {
             return busy(admitted, "more than its link, or all together, may begin");
         }
-        if token == Token::Gone {
-            return First::Declined(Declined::silently(reasons::HSM, "the token does not agree on keys"));
+        match token {
+            Token::Ready | Token::Busy => {}
+            Token::Gone => {
+                return First::Declined(Declined::silently(reasons::HSM, "the token does not agree on keys"));
+            }
+            Token::Fenced => {
+                return First::Declined(Declined::silently(reasons::FENCE, "this head-end may be a copy"));
+            }
         }
         let read = match Message1::read(message_1) {
             Ok(read) => read,
@@ -170,15 +178,14 @@ impl Reception {
         match self.pending.message_3(sid, message_3, caller, device) {
             Third::New(registered) => Answer3::New(registered),
             Third::Writing => Answer3::Again(None),
-            Third::Again(message_4) => {
-                Answer3::Again(self.admission.may_answer(now).then_some(message_4))
-            }
+            Third::Again(message_4) => Answer3::Again(self.admission.may_answer(now).then_some(message_4)),
             Third::Refused(refused) => Answer3::Declined(Declined {
                 reply: refused.reply,
                 ..Declined::by(refused.refusal, "message_3")
             }),
             Third::NoRun => {
-                let declined = Declined::by(Refusal::Format, "a message_3 that continues nothing on its link");
+                let declined =
+                    Declined::by(Refusal::Format, "a message_3 that continues nothing on its link");
                 let reply = declined.reply.filter(|_| self.admission.may_answer(now));
                 Answer3::Declined(Declined { reply, ..declined })
             }
@@ -188,10 +195,17 @@ impl Reception {
     /// A device has completed a registration; answers the association of one that it completed within ten
     /// minutes before (SEC-REG-DUP).
     pub fn completed(&mut self, dev: Dev, sid: Sid, now: u64) -> Option<Sid> {
-        let before = self.devices.get(&dev, now).copied();
+        let before = self.devices.get(&dev, now).map(|(sid, _)| *sid);
         // No more complete than begin, so there is room.
-        let _ = self.devices.insert(dev, sid, now);
+        let _ = self.devices.insert(dev, (sid, before), now);
         before
+    }
+
+    /// An association is used for the first time: message_4 has come. Answers the one that its device completed
+    /// just before, which it may have used meanwhile.
+    pub fn used(&mut self, dev: Dev, sid: Sid, now: u64) -> Option<Sid> {
+        self.pending.used(sid);
+        self.devices.get(&dev, now).filter(|(last, _)| *last == sid).and_then(|(_, before)| *before)
     }
 }
 
@@ -215,6 +229,7 @@ impl Link {
 mod tests {
     use super::*;
     use crate::registrar::sample::{CREDENTIAL, DEV, Device, caller, run};
+    use proptest::prelude::*;
     use seal::edhoc::{FAILURES_MAX, MESSAGE_3_LEN};
 
     const LIMITS: Limits = Limits { per_second: 100, per_link_per_second: 100 };
@@ -287,6 +302,8 @@ mod tests {
         wait(declined(no_sid));
         let gone = reception.message_1(&message_1, caller(1), Token::Gone, 0, || Some(SID));
         assert_eq!(declined(gone), ("SEC-HSM", None));
+        let fenced = reception.message_1(&message_1, caller(1), Token::Fenced, 0, || Some(SID));
+        assert_eq!(declined(fenced), ("SEC-FENCE", None));
         for number in 1..=4 {
             let message_1 = Device::new(number).message_1;
             assert!(matches!(begin(&mut reception, &message_1, 1, number.into(), 0), First::Ask(..)));
@@ -342,6 +359,20 @@ mod tests {
         let mut reception = reception();
         assert_eq!(reception.completed(DEV, Sid(1), 0), None);
         assert_eq!(reception.completed(DEV, Sid(2), TEN_MINUTES_NS - 1), Some(Sid(1)));
+        assert_eq!(reception.used(DEV, Sid(1), TEN_MINUTES_NS), None);
+        assert_eq!(reception.used(DEV, Sid(2), TEN_MINUTES_NS), Some(Sid(1)));
         assert_eq!(reception.completed(DEV, Sid(3), 2 * TEN_MINUTES_NS), None);
+        assert_eq!(reception.used(DEV, Sid(3), 2 * TEN_MINUTES_NS), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_are_taken_or_refused(octets: Vec<u8>, number: u32, link in 1..3_u32) {
+            let (mut reception, message_3) = open();
+            let first = begin(&mut reception, &octets, link, number, SECOND);
+            prop_assert!(matches!(first, First::Declined(_)));
+            prop_assert!(matches!(third(&mut reception, &octets, link), Answer3::Declined(_)));
+            prop_assert!(matches!(third(&mut reception, &message_3, 1), Answer3::New(_)));
+        }
     }
 }

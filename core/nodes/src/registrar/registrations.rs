@@ -215,10 +215,10 @@ impl Registrations {
             Request::Deregistration(title) => self.deregister(asker, *title),
             Request::Resolve(title) => match self.find(*title, now) {
                 // Where a node is under the seal is told under the seal only.
-                Some(node) if node.sid.is_some() == asker.sid.is_some() => {
-                    ShortOctets::new(&node.native_address)
-                        .map_or_else(|| refused(ResponseCode::Err), |address| octets(&Response::Resolve(address)))
-                }
+                Some(node) if node.sid.is_some() == asker.sid.is_some() => ShortOctets::new(
+                    &node.native_address,
+                )
+                .map_or_else(|| refused(ResponseCode::Err), |address| octets(&Response::Resolve(address))),
                 _ => refused(ResponseCode::Uat),
             },
             _ => refused(ResponseCode::Sns),
@@ -289,10 +289,8 @@ impl Registrations {
         if !title.same_node(&asker.device.title.as_title()) {
             return refused(ResponseCode::Isc);
         }
-        let own = |_: &Box<[u8]>, node: &Node| {
-            node.dev == asker.device.dev && (asker.sid.is_some() || node.sid.is_none())
-        };
-        match self.nodes.remove_if(&key(title), own) {
+        let own = |node: &Node| node.dev == asker.device.dev && (asker.sid.is_some() || node.sid.is_none());
+        match self.nodes.remove_if(&key(title), |_, node| own(node)) {
             Some(_) => octets(&Response::Done),
             None => refused(ResponseCode::Uat),
         }

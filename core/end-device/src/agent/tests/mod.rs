@@ -5,5 +5,5 @@ mod head_end;
 mod life;
 mod refusals;
 mod registration;
-mod support;
+pub(super) mod support;
 mod vectors;

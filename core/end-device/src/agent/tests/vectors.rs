@@ -14,11 +14,11 @@ use seal::signature::{VerifyingKey, sha256};
 use seal::window::{View, Window};
 use serde_json::Value;
 
+use super::super::memory::{self, Memory, Stored};
+use super::super::*;
 use super::classifier::Profile;
 use super::folder::{self, Fields, octets};
 use super::support::{self, Stub, sent, title};
-use super::super::memory::{self, Memory, Stored};
-use super::super::*;
 use crate::mix::mix;
 
 fn epoch(value: &Value) -> Epoch {
@@ -222,8 +222,7 @@ fn vector_downstream_frames_are_judged_by_a_device_of_that_association() {
         let command = [case.octets("signed_header"), case.octets("command")].concat();
         let nbf = u32::from_be_bytes(command[6..10].try_into().unwrap());
         let dev = if group { [7; 8] } else { case.array("dev") };
-        let association =
-            DeviceAssociation::new(Sid(1), epoch(&case["epoch"]), Prk::from_octets([1; 32]));
+        let association = DeviceAssociation::new(Sid(1), epoch(&case["epoch"]), Prk::from_octets([1; 32]));
         let mut signers = Signers::default();
         let key = VerifyingKey::from_xy(&case.array("signer_x"), &case.array("signer_y")).unwrap();
         signers.add(SignerKey { skid: command[0], key, classes: Classes(0x3f), not_before: 0 });
@@ -347,7 +346,8 @@ fn in_context(case: &Value, file: &Value, unix_s: u64) -> (Agent, Moment) {
     let context = &file["contexts"][case.number("context") as usize];
     let mut receiver = receiver(context);
     receiver.campaign = case["item_campaign"].as_u64().map_or(0, |campaign| campaign as u32 - 1);
-    receiver.time_nonce = case["nonce"].is_string().then(|| case.array("nonce")).filter(|nonce| *nonce != [0; 8]);
+    receiver.time_nonce =
+        case["nonce"].is_string().then(|| case.array("nonce")).filter(|nonce| *nonce != [0; 8]);
     if case["group_master_secret"].is_string() {
         let (gid, current) = (gid(case), epoch(&case["group_epoch"]));
         let gms = Key128::from_octets(case.array("group_master_secret"));
@@ -385,7 +385,9 @@ fn vector_annex_a_type_4_is_taken() {
         assert_eq!((verdict, frames.len()), (if skipped { "ignored" } else { "accept" }, 0), "{case}");
         if case.str("item") == "WAIT" {
             let seconds = case["seconds"].as_u64().unwrap().min(600);
-            assert!(!agent.up.may_report(now.steady_ns + (seconds * NS_PER_S).saturating_sub(1)) || seconds == 0);
+            assert!(
+                !agent.up.may_report(now.steady_ns + (seconds * NS_PER_S).saturating_sub(1)) || seconds == 0
+            );
         }
     }
 }
@@ -424,18 +426,13 @@ fn registering(
     dev: Dev,
     credential: HeadEndCredential,
 ) -> (Agent, Moment, Vec<u8>) {
-    let made = Provisioned {
-        dev,
-        credential,
-        agreement: zeroize::Zeroizing::new(sk_i),
-        ..support::provisioned()
-    };
+    let made =
+        Provisioned { dev, credential, agreement: zeroize::Zeroizing::new(sk_i), ..support::provisioned() };
     let identity = Identity::new(made).unwrap();
     let now = support::at(10);
     let settings = Settings { paced: true, ..Settings::default() };
     let (stub, storage) = (Stub::new(Everything), Box::new(MemoryStorage::default()));
-    let mut agent =
-        Agent::open(identity, settings, Box::new(stub), storage, with_ephemeral(x), now).unwrap();
+    let mut agent = Agent::open(identity, settings, Box::new(stub), storage, with_ephemeral(x), now).unwrap();
     agent.register(now);
     let mut out = Vec::new();
     agent.poll(now, &mut out);
@@ -449,8 +446,7 @@ fn vector_registration_of_a_device() {
         let credential = HeadEndCredential::read(&case.octets("cred_r")).unwrap();
         let dev = Dev(case.array("kid_i"));
         let frames = case.list("frames");
-        let (mut agent, now, message_1) =
-            registering(case.array("x"), case.array("sk_i"), dev, credential);
+        let (mut agent, now, message_1) = registering(case.array("x"), case.array("sk_i"), dev, credential);
         let expected: Vec<Vec<u8>> = frames.iter().map(|frame| octets(frame.as_str().unwrap())).collect();
         assert_eq!(message_1, expected[0], "{case}");
         assert_eq!(agent.identity().credential().octets(), case.octets("cred_i"));
