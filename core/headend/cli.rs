@@ -69,7 +69,7 @@ pub enum Command {
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Simulates end devices behind cell relays.
-    Fleet(FleetArgs),
+    Fleet(Box<FleetArgs>),
     /// Decodes, verifies and decrypts captures.
     Inspect(InspectArgs),
     /// Prints what the journal of a state folder holds, a JSON object a record.

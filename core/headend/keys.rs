@@ -36,7 +36,9 @@ pub fn keys(command: &KeysCommand) -> miette::Result<ExitCode> {
         }
         KeysCommand::Trust(command) => trust::trust(command),
         KeysCommand::Import { file, state, test_keys, json } => import(file, state, *test_keys, *json),
-        KeysCommand::Sample { devices, profile, out, first, kid, lab_root: Some(lab_root), state, .. } => {
+        KeysCommand::Sample {
+            devices, profile, out, first, kid, lab_root: Some(lab_root), state, ..
+        } => {
             let (devices, first, kid) = (*devices, *first, *kid);
             manifest::LabManifest { devices, first, profile, out, state, lab_root, kid }.write()
         }

@@ -51,6 +51,42 @@ impl Lab {
         lab
     }
 
+    /// A laboratory whose devices are only known by a manifest: they have to register.
+    pub fn registering(devices: u32) -> Self {
+        let lab = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), http: free_port() };
+        let (root_key, devices) = (lab.file("root.key"), devices.to_string());
+        lab.must(
+            &["keys", "init", "--system", SYSTEM, "--lab-root"],
+            &[&root_key, Path::new("--state"), &lab.state()],
+        );
+        lab.must(
+            &["keys", "sample", "--manifest", "--devices", &devices, "--lab-root"],
+            &[
+                &root_key,
+                Path::new("--state"),
+                &lab.state(),
+                Path::new("--profile"),
+                &root().join("graphs/profiles/residential.toml"),
+                Path::new("--out"),
+                &lab.shipment(),
+            ],
+        );
+        lab.must(&["keys", "import"], &[&lab.shipment(), Path::new("--state"), &lab.state()]);
+        std::fs::write(lab.graph(), lab.graph_text("")).unwrap();
+        lab
+    }
+
+    /// A fleet of whole end devices, which register.
+    pub fn devices(&self, more: &[&str]) -> Running {
+        let mut command = program();
+        command.arg("fleet").arg("--manifest-secrets").arg(self.file("lab.secrets.csv"));
+        command.args(["--connect", &format!("127.0.0.1:{}", self.port), "--json", "--ledger"]);
+        command.arg(self.file("ledger")).args(more);
+        let out = std::fs::File::create(self.file("fleet.json")).unwrap();
+        let log = std::fs::File::create(self.file("fleet.log")).unwrap();
+        Running(command.stdout(out).stderr(log).spawn().unwrap())
+    }
+
     fn must(&self, words: &[&str], paths: &[&Path]) {
         let mut arguments: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         arguments.extend(paths.iter().map(|path| path.display().to_string()));

@@ -192,3 +192,40 @@ fn print(outcome: &AgentsOutcome) {
         println!("{} NONCES USED TWICE", outcome.nonce_reuses);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keystore::ProfileId;
+    use keystore::manifest::{LabHead, LabSample};
+    use seal::command::Classes;
+    use seal::edhoc::{Credential, HeadEndKid, PrivateKey};
+    use seal::ids::System;
+    use seal::signature::SigningKey;
+
+    #[test]
+    fn a_labs_secrets_make_a_fleet() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = PrivateKey::from_octets(&[9; 32]).unwrap().public_key();
+        let root = SigningKey::from_octets(&[7; 32]).unwrap().verifying_key();
+        let head = LabHead {
+            system: System([1; 8]),
+            head_end: Credential { kid: HeadEndKid::new(0x13).unwrap(), key },
+            signers: vec![(0, root, Classes(1 << 4)), (1, root, Classes(0x2f))],
+        };
+        let profile = concat!(env!("CARGO_MANIFEST_DIR"), "/graphs/profiles/residential.toml");
+        let sample = LabSample { devices: 5, first: 1, profile, profile_id: ProfileId([0; 32]), head: &head };
+        let (mut manifest, mut secrets) = (Vec::new(), Vec::new());
+        sample.write(&mut manifest, &mut secrets).unwrap();
+        let path = folder.path().join("secrets");
+        std::fs::write(&path, secrets).unwrap();
+        let secrets = Secrets::open(&path).unwrap();
+        assert_eq!(
+            (secrets.system, secrets.devices.len(), secrets.signers.keys().len()),
+            (head.system, 5, 2)
+        );
+        assert_eq!(secrets.signers.get(1).map(|signer| signer.classes), Some(Classes(0x2f)));
+        let (layouts, names) = layouts(&path, &secrets).unwrap();
+        assert_eq!((layouts.len(), names), (1, vec![profile.to_owned()]));
+    }
+}

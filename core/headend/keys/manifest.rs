@@ -131,7 +131,8 @@ impl LabManifest<'_> {
     /// The profile's place beside the manifest, where it is copied to when it is elsewhere.
     fn profile(&self) -> miette::Result<PathBuf> {
         let at = || format!("device profile {}", self.profile.display());
-        let name = self.profile.file_name().ok_or_else(|| miette!("{} is no file", self.profile.display()))?;
+        let name =
+            self.profile.file_name().ok_or_else(|| miette!("{} is no file", self.profile.display()))?;
         let beside = self.out.with_file_name(name);
         let text = fs::read(self.profile).into_diagnostic().wrap_err_with(at)?;
         match fs::read(&beside) {
@@ -163,9 +164,7 @@ fn sign(path: &Path, manufacturer: &SigningKey, root: &SigningKey) -> miette::Re
     let octets = fs::read(path).into_diagnostic()?;
     for (file, (name, key)) in signature::files(path).iter().zip([(LAB, manufacturer), (ROOT, root)]) {
         let detached = Detached { key: name.to_owned(), signature: lab_key::sign(key, &octets) };
-        fs::write(file, detached.text())
-            .into_diagnostic()
-            .wrap_err_with(|| format!("{}", file.display()))?;
+        fs::write(file, detached.text()).into_diagnostic().wrap_err_with(|| format!("{}", file.display()))?;
     }
     Ok(())
 }
@@ -218,8 +217,12 @@ mod tests {
         let refused = import(&out, &state).unwrap_err().to_string();
         assert!(refused.contains("line 21, device_profile: names a profile that is not signed"), "{refused}");
 
-        sign(&at("residential.toml"), &lab_key::read(&at("lab-manufacturer.key")).unwrap(),
-            &lab_key::read(&lab_root).unwrap()).unwrap();
+        sign(
+            &at("residential.toml"),
+            &lab_key::read(&at("lab-manufacturer.key")).unwrap(),
+            &lab_key::read(&lab_root).unwrap(),
+        )
+        .unwrap();
         assert_eq!(import(&out, &state).unwrap(), Imported { profile1: 20, classic: 0, devices: 20 });
         let refused = import(&out, &state).unwrap_err().to_string();
         assert!(refused.contains("60 bad rows") && refused.contains("is that of device"), "{refused}");

@@ -161,11 +161,7 @@ impl<'a> Edit<'a> {
     }
 
     /// The record of this association, in `buffer`; `None` when it is not here.
-    pub(crate) fn find<'b>(
-        &self,
-        sid: Sid,
-        buffer: &'b mut [u8],
-    ) -> Result<Option<Record<'b>>, StoreError> {
+    pub(crate) fn find<'b>(&self, sid: Sid, buffer: &'b mut [u8]) -> Result<Option<Record<'b>>, StoreError> {
         let entry = self.slots.get(&sid.slot()).and_then(|at| self.records.get(*at));
         let Some(entry) = entry.filter(|entry| entry.sid == sid) else { return Ok(None) };
         match &entry.octets {
@@ -372,11 +368,12 @@ mod tests {
         let other = Dek::new(&Key256::from_octets([8; 32]));
         let moved = Edit::begin(place, &dek, &value).unwrap().finish_under(&other).unwrap();
         assert!(open(place, &moved).is_err());
-        place.open(&other, &moved, &mut |record| {
-            assert!(record.keys().is_some());
-            Ok(())
-        })
-        .unwrap();
+        place
+            .open(&other, &moved, &mut |record| {
+                assert!(record.keys().is_some());
+                Ok(())
+            })
+            .unwrap();
     }
 
     #[test]

@@ -313,12 +313,7 @@ fn add(
 }
 
 /// Changes the record of an association.
-fn alter(
-    edit: &mut Edit<'_>,
-    what: &Change,
-    now: u64,
-    applied: &mut Applied,
-) -> Result<Outcome, StoreError> {
+fn alter(edit: &mut Edit<'_>, what: &Change, now: u64, applied: &mut Applied) -> Result<Outcome, StoreError> {
     let Some(sid) = what.sid() else { return Ok(Outcome::Same) };
     match edit.occupant(sid) {
         // The slot has been used again since.
@@ -375,14 +370,7 @@ fn change(
 }
 
 /// Ratchets to the proven epoch: the one before retires, what led there is erased.
-fn promote(
-    head: &mut Head<'_>,
-    keys: &mut Option<Keys>,
-    sid: Sid,
-    to: Epoch,
-    at: u64,
-    now: u64,
-) -> Outcome {
+fn promote(head: &mut Head<'_>, keys: &mut Option<Keys>, sid: Sid, to: Epoch, at: u64, now: u64) -> Outcome {
     if head.gone || to <= head.epoch {
         return Outcome::Same;
     }

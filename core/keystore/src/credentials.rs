@@ -204,7 +204,12 @@ impl<'a> Record<'a> {
     }
 
     /// Appends it to the value of its bucket, which is empty at first.
-    pub(crate) fn append(&self, value: &mut Vec<u8>, dek: &Dek, nonce: [u8; NONCE_LEN]) -> Result<(), StoreError> {
+    pub(crate) fn append(
+        &self,
+        value: &mut Vec<u8>,
+        dek: &Dek,
+        nonce: [u8; NONCE_LEN],
+    ) -> Result<(), StoreError> {
         if value.is_empty() {
             value.push(VERSION);
         }

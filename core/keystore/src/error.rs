@@ -155,7 +155,9 @@ pub enum TrustError {
     #[error("the key store has another root key, which stays")]
     RootFixed,
     /// A key cannot be called so.
-    #[error("`{name}` is no name of a manufacturer's key: 1 to 64 letters, digits, `-`, `_`, `.`, not `root`")]
+    #[error(
+        "`{name}` is no name of a manufacturer's key: 1 to 64 letters, digits, `-`, `_`, `.`, not `root`"
+    )]
     Name {
         /// The name.
         name: String,

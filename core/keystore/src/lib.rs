@@ -1,10 +1,12 @@
-//! Associations and classic keys behind a key-encryption key, in sled.
+//! End devices, their associations and groups, behind a key-encryption key, in sled.
 //!
-//! A [`shipment`] file is taken into a [`Store`] whole or not at all. At a start the store gives two things:
-//! a [`Directory`] of who is who, without a key, for everybody; and a [`Vault`], from which only the shards
-//! of `decrypt` read the keys of their partitions. Records stand in blocks of 1,024 successive indices of a
-//! partition, each sealed by the partition's data key, which the key-encryption key wraps; the database
-//! behind [`KeyStore`] sees no key in clear.
+//! A [`shipment`] file or a signed [`manifest`] is taken into a [`Store`] whole or not at all. At a start the
+//! store gives the head-end what it runs on: a [`Directory`] of who is who, without a key, for everybody; the
+//! [`Credentials`] of devices that may register, and the [`Slots`] that they get; and a [`Vault`], from which
+//! only the shards of `decrypt` read the keys of their partitions. What changes since stands in the journal
+//! first; [`Store::apply`] takes it in. Records stand in blocks of 1,024 successive indices of a partition,
+//! each sealed by the partition's data key, which the key-encryption key wraps; the database behind
+//! [`KeyStore`] sees no key in clear.
 
 mod block;
 mod changes;
@@ -45,4 +47,4 @@ pub use record::{Keys, Retiring};
 pub use slots::Slots;
 pub use store::{FOLDER, Store};
 pub use trust::Trust;
-pub use vault::{NewAssociation, StoredAssociation, StoredGroupKey, Vault};
+pub use vault::{GroupKeySource, NewAssociation, StoredAssociation, StoredGroupKey, Vault};

@@ -164,7 +164,9 @@ mod tests {
     #[test]
     fn a_manifest_is_read_with_its_digest() {
         let text = format!("{HEADER}\n{}\r\n\n{}\n", row(1), row(2));
-        assert!(Manifest::begins(text.as_bytes()) && !Manifest::begins(b"dev,esn,aptitle,device_profile,kind"));
+        assert!(
+            Manifest::begins(text.as_bytes()) && !Manifest::begins(b"dev,esn,aptitle,device_profile,kind")
+        );
         let manifest = Manifest::read(text.as_bytes()).unwrap();
         assert_eq!((manifest.rows().len(), manifest.rows()[1].line), (2, 4));
         assert_eq!(manifest.profiles(), [("p.toml".to_owned(), ProfileId([10; 32]))]);

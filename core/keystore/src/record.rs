@@ -365,7 +365,13 @@ pub(crate) mod tests {
     pub(crate) fn version_1(row: &Row) -> Vec<u8> {
         let RowKeys::Profile1(prk) = &row.keys else { panic!("a profile-1 device") };
         let mut out = Vec::new();
-        write_head(&mut out, &Head { lab: true, ..Head::new(Kind::Profile1, ProfileId([7; 32]), row.title.as_title(), &row.esn) });
+        write_head(
+            &mut out,
+            &Head {
+                lab: true,
+                ..Head::new(Kind::Profile1, ProfileId([7; 32]), row.title.as_title(), &row.esn)
+            },
+        );
         out.drain(4..12);
         out[..2].copy_from_slice(&row.epoch.0.to_be_bytes());
         let keys = schedule::derive(prk, row.sid);
@@ -382,7 +388,9 @@ pub(crate) mod tests {
         assert_eq!((record.head.epoch, record.head.standing()), (Epoch(258), Standing::Proved));
         let Some(Keys::Profile1 { prk, issued, .. }) = record.keys() else { panic!("its keys") };
         assert_eq!((prk.expose()[0], issued), (0x38, Epoch(258)));
-        assert!(Record::read(VERSION, row.sid, row.dev, &octets).is_none_or(|record| record.keys().is_none()));
+        assert!(
+            Record::read(VERSION, row.sid, row.dev, &octets).is_none_or(|record| record.keys().is_none())
+        );
     }
 
     #[test]

@@ -239,12 +239,7 @@ impl SledStore {
     }
 
     /// Writes a database over the first `keep` of the live ones and makes them live together.
-    fn replace(
-        &self,
-        numbers: &[u64],
-        keep: usize,
-        entries: &mut EntrySource<'_>,
-    ) -> Result<(), StoreError> {
+    fn replace(&self, numbers: &[u64], keep: usize, entries: &mut EntrySource<'_>) -> Result<(), StoreError> {
         self.sweep(numbers)?;
         let next = numbers.iter().max().map_or(1, |last| last.saturating_add(1));
         let kept = numbers.get(..keep).unwrap_or(numbers);

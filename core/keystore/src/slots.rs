@@ -80,6 +80,7 @@ impl Slots {
     pub fn taken(&self, sid: Sid) {
         let inner = &mut *self.inner();
         inner.lent.remove(&sid);
+        inner.returned.retain(|other| *other != sid);
         inner.take(sid);
     }
 
@@ -135,9 +136,14 @@ impl Inner {
     }
 
     fn reuse(&mut self) -> Option<Sid> {
-        let sid = self.free.pop_front()?;
-        self.released.remove(&sid.slot());
-        Some(sid)
+        while let Some(sid) = self.free.pop_front() {
+            self.released.remove(&sid.slot());
+            // The journal may have told of it since.
+            if self.generation(sid.slot()) < sid.generation() {
+                return Some(sid);
+            }
+        }
+        None
     }
 }
 
@@ -175,7 +181,8 @@ mod tests {
 
     #[test]
     fn a_gone_association_makes_room_for_the_next_generation_after_a_rest() {
-        let known: Vec<(u32, bool)> = (0..RESTING as u32 + 1).map(|slot| (0x7e00_0000 + slot, true)).collect();
+        let known: Vec<(u32, bool)> =
+            (0..RESTING as u32 + 1).map(|slot| (0x7e00_0000 + slot, true)).collect();
         let slots = slots(&known);
         let first = slots.allocate().unwrap();
         assert_eq!(first, Sid(0x7f00_0000));
@@ -184,6 +191,18 @@ mod tests {
         slots.taken(first);
         slots.release(first);
         assert_eq!(slots.allocate(), Some(Sid(RESTING as u32 + 2)));
+    }
+
+    #[test]
+    fn what_the_journal_tells_at_a_start_is_not_given_again() {
+        let known: Vec<(u32, bool)> = (0..RESTING as u32 + 2).map(|slot| (slot, true)).collect();
+        let slots = Slots::new(known.iter().map(|(sid, gone)| (Sid(*sid), *gone)));
+        // Given before the cut: the first of the freed slots, and a fresh one.
+        slots.taken(Sid(0x0100_0000));
+        slots.taken(Sid(RESTING as u32 + 2));
+        slots.open();
+        assert_eq!(slots.allocate(), Some(Sid(0x0100_0001)));
+        assert_eq!(slots.allocate(), Some(Sid(RESTING as u32 + 3)));
     }
 
     proptest! {

@@ -17,7 +17,7 @@ use crate::record::Record;
 use crate::sled_store::SledStore;
 use crate::table::Table;
 use crate::token::{self, Config, Holder, Token};
-use crate::vault::Vault;
+use crate::vault::{GroupKeySource, Vault};
 
 /// The folder of the key store in the state folder.
 pub const FOLDER: &str = "keystore";
@@ -159,6 +159,12 @@ impl Store {
     #[must_use]
     pub fn vault(self: &Arc<Self>) -> Vault {
         Vault::new(Arc::clone(self))
+    }
+
+    /// Where the keys of groups come from.
+    #[must_use]
+    pub fn group_key_source(self: &Arc<Self>) -> GroupKeySource {
+        GroupKeySource::new(self.vault())
     }
 
     /// The credentials of end devices.

@@ -201,6 +201,23 @@ impl Vault {
     }
 }
 
+/// Draws keys of groups for who orders them and must not see one: the command desk.
+pub struct GroupKeySource(Vault);
+
+impl GroupKeySource {
+    pub(crate) fn new(vault: Vault) -> Self {
+        Self(vault)
+    }
+
+    /// The key of a group for an epoch, sealed: [`Vault::draw_group_key`].
+    ///
+    /// # Errors
+    /// When the system gives no random octets.
+    pub fn draw(&self, gid: Gid, epoch: Epoch) -> Result<Vec<u8>, StoreError> {
+        self.0.draw_group_key(gid, epoch)
+    }
+}
+
 pub(crate) fn nonce() -> Result<[u8; NONCE_LEN], StoreError> {
     let mut nonce = [0; NONCE_LEN];
     fill(&mut nonce)?;

@@ -55,8 +55,11 @@ fn of_epoch(epoch: u16) -> Prk {
     (1..=epoch).fold(prk(7), |prk, epoch| advance(&prk, Epoch(epoch)))
 }
 
-/// What a shard would know of an association: epoch, issued, K_up, the retiring epochs, standing.
-fn loaded(store: &Arc<Store>, sid: Sid) -> Option<(u16, u16, [u8; 16], Vec<(u16, u64)>, Standing)> {
+/// Epoch, issued, K_up, the retiring epochs, standing.
+type Loaded = (u16, u16, [u8; 16], Vec<(u16, u64)>, Standing);
+
+/// What a shard would know of an association.
+fn loaded(store: &Arc<Store>, sid: Sid) -> Option<Loaded> {
     let mut found = None;
     store
         .vault()
@@ -161,7 +164,7 @@ fn a_revoked_device_loses_its_keys_at_once() {
     let other = Change::Revoked { dev: DEV, sid: lab };
     assert_eq!(store.apply(&[other], NOW).unwrap(), Applied { gone: vec![], odd: 1 });
     let change = Change::Revoked { dev, sid: lab };
-    assert_eq!(store.apply(&[change.clone()], NOW).unwrap(), Applied { gone: vec![lab], odd: 0 });
+    assert_eq!(store.apply(std::slice::from_ref(&change), NOW).unwrap(), Applied { gone: vec![lab], odd: 0 });
     assert_eq!(store.apply(&[change], NOW).unwrap(), Applied::default());
     assert_eq!(loaded(&store, lab), None);
     drop(store);
@@ -189,7 +192,11 @@ fn what_fits_nothing_is_counted_and_changes_nothing() {
         Change::GroupKey { gid: Gid(0x8000_0001), epoch: Epoch(1), activate_at: 0, sealed: sealed.clone() },
     ];
     for change in odd {
-        assert_eq!(store.apply(&[change.clone()], NOW).unwrap(), Applied { gone: vec![], odd: 1 }, "{change:?}");
+        assert_eq!(
+            store.apply(std::slice::from_ref(&change), NOW).unwrap(),
+            Applied { gone: vec![], odd: 1 },
+            "{change:?}"
+        );
     }
     assert_eq!(loaded(&store, SID), None);
     assert_eq!(store.directory().unwrap().known().count(), 100);
@@ -220,7 +227,9 @@ fn group_keys_are_kept_sealed_and_the_old_ones_go() {
     store.apply(&[key(1, 1), key(2, 2), key(2, 9)], 1_700_000_000).unwrap();
     store.apply(&[key(1, 9), key(3, 3)], 1_700_000_000).unwrap();
     let held = |epochs: &[u8]| -> Vec<_> {
-        let key = |epoch: &u8| (gid.0, u16::from(*epoch), 1_700_000_000 + u32::from(*epoch) * 100_000, [*epoch; 16]);
+        let key = |epoch: &u8| {
+            (gid.0, u16::from(*epoch), 1_700_000_000 + u32::from(*epoch) * 100_000, [*epoch; 16])
+        };
         epochs.iter().map(key).collect()
     };
     assert_eq!(group_keys(&store), held(&[1, 2, 3]));

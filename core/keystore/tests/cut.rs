@@ -123,15 +123,16 @@ fn an_update_killed_at_any_moment_is_whole_or_nothing() {
     let first = Shipment::read(first.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
     Store::open(&folder).unwrap().import(&first, &|_| Some(Vec::new()), true).unwrap();
     let mut before = 0;
-    for round in 0..12 {
+    for round in 0..8 {
         let _ = fs::remove_file(state.path().join("done"));
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "update_alone"]).env(STATE, state.path());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(700 + 173 * round));
+        std::thread::sleep(Duration::from_millis(300 + 137 * round));
         child.kill().unwrap();
         child.wait().unwrap();
-        let done: u64 = fs::read_to_string(state.path().join("done")).map_or(0, |text| text.parse().unwrap_or(0));
+        let done: u64 =
+            fs::read_to_string(state.path().join("done")).map_or(0, |text| text.parse().unwrap_or(0));
         let store = Store::open(&folder).unwrap_or_else(|error| panic!("{error}"));
         let directory = store.directory().unwrap_or_else(|error| panic!("{error}"));
         let found = directory.known().count() as u64 - 1;

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use keystore::manifest::signature::{Detached, Signatures};
 use keystore::manifest::{HEADER, LabHead, LabSample, Manifest};
 use keystore::shipment::{Column, Reason, Shipment};
-use keystore::{
-    Change, FOLDER, ImportError, Imported, ProfileId, SignedText, Store, StoreError, TrustError,
-};
+use keystore::{Change, FOLDER, ImportError, Imported, ProfileId, SignedText, Store, StoreError, TrustError};
 use metergraph_keystore as keystore;
 use seal::edhoc::{HeadEndCredential, HeadEndKid, PrivateKey};
 use seal::ids::{Dev, Sid, System};
@@ -137,7 +135,9 @@ fn an_unsigned_manifest_is_refused() {
         let wrong = with(manufacturer, good.root.clone());
         assert!(matches!(&wrong, TrustError::Wrong { name } if name == "acme"), "{wrong}");
     }
-    for root in [signed("root", &key(2), digest), signed("acme", &key(1), digest), signed("root", &key(1), &other)] {
+    for root in
+        [signed("root", &key(2), digest), signed("acme", &key(1), digest), signed("root", &key(1), &other)]
+    {
         let wrong = with(good.manufacturer.clone(), root);
         assert!(matches!(&wrong, TrustError::Wrong { name } if name == "root"), "{wrong}");
     }
@@ -242,7 +242,9 @@ fn a_changed_anchor_or_bucket_is_refused() {
         let acme = db.get(b"\x06acme").unwrap().unwrap();
         db.insert(b"\x06root", acme).unwrap();
     });
-    assert!(matches!(Store::open(&folder).unwrap().trust(), Err(StoreError::Trust { name }) if name == "root"));
+    assert!(
+        matches!(Store::open(&folder).unwrap().trust(), Err(StoreError::Trust { name }) if name == "root")
+    );
     tamper(&|db| {
         let (key, mut value) = db.scan_prefix([4]).next().unwrap().unwrap();
         let last = value.len() - 1;

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use c1222::ApTitleBuf;
 use keystore::sample::{self, Sample};
 use keystore::shipment::{Column, HEADER, Reason, RowKeys, Shipment};
-use keystore::{FOLDER, ImportError, Imported, Keys, Kind, ProfileId, Store, StoreError, Vault};
 use keystore::token::TokenError;
+use keystore::{FOLDER, ImportError, Imported, Keys, Kind, ProfileId, Store, StoreError, Vault};
 use metergraph_keystore as keystore;
 use seal::ids::{Dev, Sid, System};
 

@@ -75,6 +75,7 @@ impl NodeKind for KeyStoreKind {
             env.services.provide(&env.node, Arc::new(directory));
             env.services.provide(&env.node, Arc::new(store.vault()));
             env.services.provide(&env.node, Arc::new(store.credentials()));
+            env.services.provide(&env.node, Arc::new(store.group_key_source()));
             env.services.provide(&env.node, Arc::new(slots));
             env.services.provide(&env.node, Arc::new(fence));
             env.services.provide(&env.node, Arc::new(tokens));

@@ -1,12 +1,6 @@
 //! The key store follows the journal: what it says of keys is known at once, taken into the store, and found
 //! again after a restart; numbers are given only when all of it is known; a restored copy seals nothing.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod common;
 
@@ -91,11 +85,8 @@ impl Site {
         };
         let events = Arc::new(EventEdge::new(name, 1024, WhenFull::Collapse));
         let orders = Orders::default();
-        let wiring = Wiring {
-            event_outputs: vec![Arc::clone(&events)],
-            orders: orders.clone(),
-            ..Wiring::default()
-        };
+        let wiring =
+            Wiring { event_outputs: vec![Arc::clone(&events)], orders: orders.clone(), ..Wiring::default() };
         let thread = std::thread::spawn(move || drop(worker.run(&mut Context::new(wiring))));
         Life { services, log, writer: Some(writer), orders, events, thread: Some(thread) }
     }

@@ -10,6 +10,10 @@
 )]
 
 mod common;
+#[path = "registrar/desk.rs"]
+mod desk;
+#[path = "registrar/device.rs"]
+mod device;
 #[path = "registrar/office.rs"]
 mod office;
 
@@ -27,14 +31,17 @@ use c1222::{
 };
 use common::vectors::{hex, json, octets};
 use common::wait_for;
+use desk::Desk;
+use device::Device;
 use keystore::manifest::signature::{Detached, Signatures};
 use keystore::manifest::{LabHead, LabSample, Manifest};
 use keystore::token::{self, Holder};
 use keystore::{Credentials, Keys, ProfileId, SignedText, Store, Vault};
+use metergraph_nodes::decrypt::{Heard, RegistrationService};
 use metergraph_nodes::order::Order;
 use metergraph_nodes::registrar::{Link, RegistrarKind};
 use node::{NodeKind, Severity, Value};
-use office::{Desk, Device, Office, SECOND, carry, registered};
+use office::{Office, SECOND, carry, registered};
 use seal::edhoc::{DeviceCredential, HeadEndCredential, HeadEndKid, PrivateKey};
 use seal::ids::{Dev, Sid};
 use seal::signature::{Signer, SigningKey, sha256};
@@ -42,7 +49,7 @@ use seal::signature::{Signer, SigningKey, sha256};
 const MINUTE: u64 = 60 * SECOND;
 const ERROR: [u8; 3] = [0x1c, 0x01, 0x60];
 
-fn desk() -> Desk {
+fn new_desk() -> Desk {
     Desk::new([0x77; 32])
 }
 
@@ -54,7 +61,7 @@ fn wait(frame: &[u8]) -> u16 {
 
 #[test]
 fn a_device_registers_and_hears_so_when_its_association_is_durable() {
-    let mut office = Office::open(desk());
+    let mut office = Office::open(new_desk());
     let device = Device::of(&office.desk, 1);
     office.desk.associations.lock().unwrap().insert(device.dev, Sid(9));
     let (waiting, message_3) = office.open_run(4, &device, 1);
@@ -79,7 +86,7 @@ fn a_device_registers_and_hears_so_when_its_association_is_durable() {
 
 #[test]
 fn each_refused_message_ends_with_its_code() {
-    let office = Office::open(desk());
+    let office = Office::open(new_desk());
     let (known, stranger) = (Device::of(&office.desk, 1), Device::stranger(&office.desk, 2));
     let revoked = Device::of(&office.desk, 3);
     office.desk.devices.lock().unwrap().get_mut(&revoked.dev).unwrap().1 = true;
@@ -133,7 +140,7 @@ fn each_refused_message_ends_with_its_code() {
 
 #[test]
 fn repeats_are_answered_alike_on_their_link_while_there_is_time() {
-    let office = Office::open(desk());
+    let office = Office::open(new_desk());
     let device = Device::of(&office.desk, 1);
     let (waiting, message_1) = device.begin(1);
     let message_2 = office.ask(1, &message_1);
@@ -159,7 +166,7 @@ fn repeats_are_answered_alike_on_their_link_while_there_is_time() {
 
 #[test]
 fn a_registration_that_is_not_done_in_a_minute_is_forgotten() {
-    let office = Office::open(desk());
+    let office = Office::open(new_desk());
     let device = Device::of(&office.desk, 1);
     let (waiting, message_3) = office.open_run(1, &device, 1);
     office.desk.pass(MINUTE - 1);
@@ -177,7 +184,7 @@ fn a_registration_that_is_not_done_in_a_minute_is_forgotten() {
 
 #[test]
 fn more_than_is_admitted_is_told_to_wait_or_nothing() {
-    let office = Office::open_with(desk(), &[("per_second", 20), ("per_link_per_second", 5)]);
+    let office = Office::open_with(new_desk(), &[("per_second", 20), ("per_link_per_second", 5)]);
     let device = Device::of(&office.desk, 1);
     let messages: Vec<Vec<u8>> = (0..60).map(|number| carry(7, &device.begin(number).1)).collect();
     office.send_all(1, &messages);
@@ -203,7 +210,7 @@ fn frame_of(apdu: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_full_table_is_busy_and_has_room_again() {
-    let office = Office::open_with(desk(), &[("pending_max", 2)]);
+    let office = Office::open_with(new_desk(), &[("pending_max", 2)]);
     let device = Device::of(&office.desk, 1);
     office.open_run(1, &device, 1);
     office.open_run(1, &device, 2);
@@ -216,7 +223,7 @@ fn a_full_table_is_busy_and_has_room_again() {
 
 #[test]
 fn a_slow_token_holds_up_nothing_else() {
-    let mut office = Office::open(desk());
+    let mut office = Office::open(new_desk());
     let device = Device::of(&office.desk, 1);
     let (_, message_3) = office.open_run(1, &device, 1);
     office.desk.hold_token(true);
@@ -238,7 +245,7 @@ fn a_slow_token_holds_up_nothing_else() {
 
 #[test]
 fn a_token_that_is_gone_closes_registration_until_it_is_back() {
-    let office = Office::open(desk());
+    let office = Office::open(new_desk());
     let device = Device::of(&office.desk, 1);
     office.desk.broken.store(true, Ordering::SeqCst);
     let (_, message_1) = device.begin(1);
@@ -258,7 +265,7 @@ fn a_token_that_is_gone_closes_registration_until_it_is_back() {
 
 #[test]
 fn an_association_that_is_not_written_is_not_confirmed() {
-    let office = Office::open(desk());
+    let office = Office::open(new_desk());
     let device = Device::of(&office.desk, 1);
     let (waiting, message_3) = office.open_run(1, &device, 1);
     office.send(1, &carry(7, &message_3));
@@ -279,7 +286,7 @@ fn an_association_that_is_not_written_is_not_confirmed() {
 
 #[test]
 fn a_shard_that_starts_anew_is_told_again() {
-    let office = Office::open(desk());
+    let office = Office::open(new_desk());
     let device = Device::of(&office.desk, 1);
     let (_, message_3) = office.open_run(1, &device, 1);
     office.send(1, &carry(7, &message_3));
@@ -293,7 +300,7 @@ fn a_shard_that_starts_anew_is_told_again() {
 
 #[test]
 fn a_device_that_registers_again_at_once_is_accepted_and_alarmed() {
-    let office = Office::open(desk());
+    let office = Office::open(new_desk());
     let device = Device::of(&office.desk, 1);
     let first = office.run(1, &device, 1);
     office.desk.pass(9 * MINUTE);
@@ -315,7 +322,7 @@ fn a_device_that_registers_again_at_once_is_accepted_and_alarmed() {
 
 #[test]
 fn what_a_used_association_replaces_retires_and_is_told_again_until_it_is_durable() {
-    let mut office = Office::open(desk());
+    let mut office = Office::open(new_desk());
     office.prove(Sid(5), Dev([1; 8]), None);
     office.prove(Sid(6), Dev([1; 8]), Some(Sid(5)));
     let retire = |office: &Office| {
@@ -340,7 +347,7 @@ fn what_a_used_association_replaces_retires_and_is_told_again_until_it_is_durabl
 
 #[test]
 fn readings_go_on_while_the_registrar_has_no_room() {
-    let mut office = Office::open(desk());
+    let mut office = Office::open(new_desk());
     let device = Device::of(&office.desk, 1);
     // Its edge takes four batches; nobody takes them.
     office.stop_registrar();
@@ -399,7 +406,7 @@ fn registration<'a>(serial_number: &'a [u8], native_address: &'a [u8]) -> Reques
 
 #[test]
 fn a_node_that_registers_in_clear_is_answered_in_clear_and_not_trusted() {
-    let office = Office::open(desk());
+    let office = Office::open(new_desk());
     office.send(3, &clear(&[registration(b"DRAFT1", &[10, 0, 0, 1])], None, ResponseControl::Always));
     let (link, apdu) = wait_for("an answer", || office.poll());
     let apdu = Apdu::decode(&apdu, Leniency::Strict).unwrap();
@@ -437,14 +444,18 @@ fn a_node_that_registers_in_clear_is_answered_in_clear_and_not_trusted() {
 
 #[test]
 fn a_device_that_moves_is_alarmed() {
-    let office = Office::open(desk());
-    let nodes = office.services_of_nodes();
+    let office = Office::open(new_desk());
+    let service: Arc<RegistrationService> = office.services.find("registrar").unwrap();
     for (address, link) in [([10, 0, 0, 1], 1), ([10, 0, 0, 1], 2), ([10, 0, 0, 2], 2)] {
         let mut request = Vec::new();
         registration(b"SN3", &address).encode(&mut request);
-        let response = nodes.answer(Sid(3), &request, Link { transport: 0, link }, SECOND).unwrap();
+        let heard = Heard { transport: 0, link };
+        let response = service.0.answer(Sid(3), office::directory(), &request, heard).unwrap();
         assert_eq!(response[0], 0);
     }
+    let title = ApTitleBuf::parse(".75.3").unwrap();
+    let node = office.services_of_nodes().find(title.as_title(), SECOND).unwrap();
+    assert_eq!((node.sid, node.heard), (Some(Sid(3)), Link { transport: 0, link: 2 }));
     let event = office.event("moved");
     assert_eq!((event.severity, event.count), (Severity::Alarm, 1));
     assert_eq!(event.source, node::Source::Association(3));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use c1222::ApTitleBuf;
 use c1222::SecurityMode;
+use c1222::device_profile::SwitchPosition;
 use c1222::tables::Outcome;
 use seal::command::Class;
 
@@ -34,6 +35,11 @@ pub trait Application: Send {
 
     /// Four octets, as ST0 has them.
     fn device_class(&self) -> [u8; 4];
+
+    /// Where the service switch stands, where there is one.
+    fn switch(&self) -> Option<SwitchPosition> {
+        None
+    }
 
     /// Appends what is to outlive a restart.
     fn keep(&self, out: &mut Vec<u8>);
@@ -91,6 +97,10 @@ impl Application for MeterApplication {
 
     fn device_class(&self) -> [u8; 4] {
         self.layout.device_class()
+    }
+
+    fn switch(&self) -> Option<SwitchPosition> {
+        self.layout.profile().service_switch.as_ref().map(|_| self.device.switch())
     }
 
     fn keep(&self, out: &mut Vec<u8>) {

@@ -337,8 +337,13 @@ impl HeadEnd {
         let ctr = self.ctr.entry((skid, to.scope().0)).or_default();
         *ctr += 1;
         let ctr = *ctr;
-        self.last_nbf = (self.now as u32).max(self.last_nbf + 1);
-        let command = Command { skid, class: class.octet(), ctr, nbf: self.last_nbf, ttl: 60, body };
+        let mut nbf = self.now as u32;
+        if class == Class::Load {
+            // Later than any of class 3 before it.
+            nbf = nbf.max(self.last_nbf + 1);
+            self.last_nbf = nbf;
+        }
+        let command = Command { skid, class: class.octet(), ctr, nbf, ttl: 60, body };
         let signed = command::sign(command.octets().unwrap(), self.system, to, &self.signers[&skid]);
         (ctr, signed.unwrap())
     }

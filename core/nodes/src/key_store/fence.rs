@@ -93,7 +93,9 @@ impl Fence {
                 Ok(found) if found == *ours => Ok(()),
                 Ok(found) => Err(close(
                     &mut state,
-                    format!("the incarnation in the token is {found}: another copy of this installation runs"),
+                    format!(
+                        "the incarnation in the token is {found}: another copy of this installation runs"
+                    ),
                 )),
                 Err(error) => Err(self.refused(&mut state, error)),
             },

@@ -38,12 +38,20 @@ pub enum OfflineError {
 /// [`OfflineError`].
 pub fn catch_up(store: &Store, files: &Arc<dyn Files>, folder: &Path) -> Result<(), OfflineError> {
     let cursors = Cursors::new(Arc::clone(files), folder);
-    let Some(cursor) = cursors.load(CURSOR)? else { return Ok(()) };
+    let cursor = cursors.load(CURSOR)?.map(|cursor| cursor.position);
+    if cursor.is_none() && files.list(folder).is_err_and(|error| error.is_missing()) {
+        return Ok(());
+    }
     let durable = Durable::of_stopped(&**files, folder)?;
+    let start = match Reader::new(Arc::clone(files), folder, &durable, Position::START).next() {
+        Err(JournalError::Released { first, .. }) => first,
+        read => read.map(|_| Position::START)?,
+    };
+    let taken = cursor.unwrap_or(start);
     let passed = checkpoints(&**files, folder)?;
-    let from = cursor.position.min(passed.unwrap_or(cursor.position));
+    let from = taken.min(passed.unwrap_or(taken)).max(start);
     let mut reader = Reader::new(Arc::clone(files), folder, &durable, from);
-    let (mut changes, mut end) = (Vec::new(), cursor.position);
+    let (mut changes, mut end) = (Vec::new(), taken);
     while let Some(found) = reader.next()? {
         let change = change(found.kind, found.octets);
         let at = reader.position();
@@ -52,7 +60,7 @@ pub fn catch_up(store: &Store, files: &Arc<dyn Files>, folder: &Path) -> Result<
             if sealed && passed.is_some_and(|passed| at > passed) {
                 return Err(OfflineError::Needed);
             }
-            if at > cursor.position {
+            if at > taken {
                 changes.push(change);
             }
         }
@@ -62,7 +70,11 @@ pub fn catch_up(store: &Store, files: &Arc<dyn Files>, folder: &Path) -> Result<
         }
     }
     store.apply(&changes, unix_s())?;
-    Ok(cursors.store(CURSOR, end, &[])?)
+    // Where nobody follows, a cursor would only hold segments back.
+    if cursor.is_some() {
+        cursors.store(CURSOR, end, &[])?;
+    }
+    Ok(())
 }
 
 /// The lowest position of the shards' checkpoints; `None` when there are none.

@@ -203,7 +203,7 @@ impl Registrations {
         self.nodes.retain(|_, node| now < node.expires);
     }
 
-    /// The moves since the last call; past a thousand they are not told one by one.
+    /// The moves since the last call, the first thousand of them.
     #[must_use]
     pub fn take_moves(&self) -> Vec<Moved> {
         std::mem::take(&mut *self.moves.lock().unwrap_or_else(PoisonError::into_inner))

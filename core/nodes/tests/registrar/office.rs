@@ -1,9 +1,8 @@
 //! A balancer and a registrar in front of shards, a token and a key store that the test plays.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, LazyLock, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::JoinHandle;
 
 use c1222::{ApTitleBuf, Apdu, Envelope, InvocationId, Leniency, Qualifier, carriage};
@@ -15,9 +14,7 @@ use metergraph_nodes::key_store::{Fence, KeyStoreKind};
 use metergraph_nodes::load_balancer::LoadBalancerKind;
 use metergraph_nodes::order::Order;
 use metergraph_nodes::record::{self, Proved, Record};
-use metergraph_nodes::registrar::{
-    Lent, Means, NoKey, Provisioned, Provisioning, RegistrarKind, Registrations,
-};
+use metergraph_nodes::registrar::{Lent, RegistrarKind, Registrations};
 use node::context::{Orders, Output, Wiring};
 use node::env::{Services, Wire};
 use node::event::EventEdge;
@@ -26,159 +23,25 @@ use node::{
     Batch, BatchPool, Context, Edge, EdgeName, Env, Event, Frame, Meters, NodeError, NodeKind, NodeStatus,
     Value, WhenFull,
 };
-use seal::edhoc::{
-    AwaitMessage2, AwaitMessage4, DeviceCredential, Ephemeral, PrivateKey, PublicKey, Refusal, Registered,
-    initiate,
-};
+use seal::edhoc::{AwaitMessage4, Registered};
 use seal::ids::{Dev, Sid};
-use seal::secret::SharedSecret;
 
 use super::common::egress::SETTINGS;
 use super::common::graph::config;
 use super::common::site::Site;
 use super::common::wait_for;
+use super::desk::Desk;
+use super::device::Device;
 
 pub const SECOND: u64 = 1_000_000_000;
 pub const SHARDS: usize = 2;
 
-/// What the registrar works with, played by the test.
-pub struct Desk {
-    pub key: PrivateKey,
-    /// Monotonic ns.
-    pub now: AtomicU64,
-    /// Devices that may register, and whether they are revoked.
-    pub devices: Mutex<HashMap<Dev, (PublicKey, bool)>>,
-    pub associations: Mutex<HashMap<Dev, Sid>>,
-    /// Every association comes from here where there is one.
-    pub sid: Option<Sid>,
-    next: AtomicU32,
-    pub freed: Mutex<Vec<Sid>>,
-    /// Every ephemeral key is this one where there is one.
-    pub ephemeral: Option<[u8; 32]>,
-    /// The token fails.
-    pub broken: AtomicBool,
-    /// Nothing can be sealed, no credential found.
-    pub store_broken: AtomicBool,
-    pub asked: AtomicU32,
-    pub fenced: AtomicBool,
-    /// The token works while this is not set.
-    held: Mutex<bool>,
-    go: Condvar,
-}
-
-impl Desk {
-    pub fn new(key: [u8; 32]) -> Self {
-        Self {
-            key: PrivateKey::from_octets(&key).unwrap(),
-            now: AtomicU64::new(SECOND),
-            devices: Mutex::default(),
-            associations: Mutex::default(),
-            sid: None,
-            next: AtomicU32::new(0x20),
-            freed: Mutex::default(),
-            ephemeral: None,
-            broken: AtomicBool::new(false),
-            store_broken: AtomicBool::new(false),
-            asked: AtomicU32::new(0),
-            fenced: AtomicBool::new(false),
-            held: Mutex::new(false),
-            go: Condvar::new(),
-        }
-    }
-
-    pub fn hold_token(&self, held: bool) {
-        *self.held.lock().unwrap() = held;
-        self.go.notify_all();
-    }
-
-    pub fn pass(&self, ns: u64) {
-        self.now.fetch_add(ns, Ordering::SeqCst);
-    }
-}
-
-impl Provisioning for Desk {
-    fn of_association(&self, sid: Sid) -> Option<Provisioned> {
-        (sid == Sid(3)).then(|| Provisioned {
-            dev: Dev([3; 8]),
-            serial_number: "SN3".into(),
-            title: ApTitleBuf::parse(".75.3").unwrap(),
-            sealed: true,
-        })
-    }
-
-    fn of_serial_number(&self, serial_number: &[u8]) -> Option<Provisioned> {
-        (serial_number == b"DRAFT1").then(|| Provisioned {
-            dev: Dev([0xdd; 8]),
-            serial_number: "DRAFT1".into(),
-            title: ApTitleBuf::parse(".76.1").unwrap(),
-            sealed: false,
-        })
-    }
-}
-
-impl Means for Desk {
-    fn public_key(&self) -> PublicKey {
-        self.key.public_key()
-    }
-
-    fn agree(&self, peer: &PublicKey) -> Result<SharedSecret, String> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        let held = self.held.lock().unwrap();
-        drop(self.go.wait_while(held, |held| *held).unwrap());
-        if self.broken.load(Ordering::SeqCst) {
-            return Err("the token is unplugged".to_owned());
-        }
-        let Ok(shared) = seal::edhoc::Agreement::agree(&self.key, peer);
-        Ok(shared)
-    }
-
-    fn allocate(&self) -> Option<Sid> {
-        self.sid.or_else(|| Some(Sid(self.next.fetch_add(1, Ordering::SeqCst))))
-    }
-
-    fn free(&self, sid: Sid) {
-        self.freed.lock().unwrap().push(sid);
-    }
-
-    fn device(&self, dev: Dev) -> Result<PublicKey, NoKey> {
-        if self.store_broken.load(Ordering::SeqCst) {
-            return Err(NoKey::Fault("the store is gone".to_owned()));
-        }
-        match self.devices.lock().unwrap().get(&dev) {
-            Some((_, true)) => Err(NoKey::Refused(Refusal::Revoked)),
-            Some((key, false)) => Ok(*key),
-            None => Err(NoKey::Refused(Refusal::Unknown)),
-        }
-    }
-
-    fn association(&self, dev: Dev) -> Option<Sid> {
-        self.associations.lock().unwrap().get(&dev).copied()
-    }
-
-    fn seal(&self, registered: &Registered) -> Result<Box<[u8]>, String> {
-        Ok([b"sealed", &registered.dev.0[..]].concat().into())
-    }
-
-    fn is_fenced(&self) -> bool {
-        self.fenced.load(Ordering::SeqCst)
-    }
-
-    fn ephemeral(&self) -> Result<Ephemeral, String> {
-        let drawn = self.ephemeral.unwrap_or_else(|| {
-            let mut octets = [0x55; 32];
-            octets[28..].copy_from_slice(&self.next.fetch_add(0x100, Ordering::SeqCst).to_be_bytes());
-            octets
-        });
-        Ephemeral::from_octets(&drawn).ok_or_else(|| "no key".to_owned())
-    }
-
-    fn now(&self) -> u64 {
-        self.now.load(Ordering::SeqCst)
-    }
-}
-
 /// Whom the balancer knows.
 static DIRECTORY: LazyLock<Arc<Directory>> = LazyLock::new(|| Arc::clone(&Site::new(1, 1).directory));
+
+pub fn directory() -> &'static Directory {
+    &DIRECTORY
+}
 
 /// A balancer and a registrar, running.
 pub struct Office {
@@ -567,49 +430,4 @@ pub fn carry(invocation: u32, frame: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     carriage::write(&mut out, &envelope, frame).unwrap();
     out
-}
-
-/// An end device that registers.
-pub struct Device {
-    pub dev: Dev,
-    key: PrivateKey,
-    pub head_end: PublicKey,
-}
-
-impl Device {
-    /// One that the desk knows.
-    pub fn of(desk: &Desk, number: u8) -> Self {
-        let device = Self::stranger(desk, number);
-        desk.devices.lock().unwrap().insert(device.dev, (device.key.public_key(), false));
-        device
-    }
-
-    /// One with these keys.
-    pub fn new(dev: Dev, key: PrivateKey, head_end: PublicKey) -> Self {
-        Self { dev, key, head_end }
-    }
-
-    /// One that it does not.
-    pub fn stranger(desk: &Desk, number: u8) -> Self {
-        let key = PrivateKey::from_octets(&[number; 32]).unwrap();
-        Self { dev: Dev([number; 8]), key, head_end: desk.public_key() }
-    }
-
-    /// The frame of a message_1 with an ephemeral key of this number.
-    pub fn begin(&self, number: u32) -> (AwaitMessage2, Vec<u8>) {
-        let mut octets = [0x31; 32];
-        octets[28..].copy_from_slice(&number.to_be_bytes());
-        let (waiting, message_1) = initiate(Ephemeral::from_octets(&octets).unwrap());
-        (waiting, [&[0x18][..], &message_1].concat())
-    }
-
-    /// The frame of the message_3 that answers this frame.
-    pub fn answer(&self, waiting: &AwaitMessage2, message_2: &[u8]) -> (AwaitMessage4, Vec<u8>) {
-        assert_eq!(message_2[0], 0x19, "{message_2:02x?}");
-        let credential = DeviceCredential { kid: self.dev, key: self.key.public_key() };
-        let answer = waiting.message_2(&message_2[1..], &credential, &self.key, |_| Some(self.head_end));
-        let (waiting, message_3) = answer.ok().unwrap();
-        let frame = [&[0x1a][..], &waiting.sid().0.to_be_bytes(), &message_3].concat();
-        (waiting, frame)
-    }
 }

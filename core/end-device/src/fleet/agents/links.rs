@@ -2,6 +2,7 @@
 
 use c1222::Leniency;
 use c1222::apdu::Apdu;
+use c1222::carriage::{self, Place};
 
 use super::faults::{Fate, is_group_keys};
 use super::{AgentFleet, AgentsError, CLOSE_LIMIT_NS, Phase, key, micros, nanos};
@@ -13,6 +14,9 @@ use crate::fleet::relay::{ReadEnd, Relay, first};
 const READS: usize = 4;
 /// Connections that are made at the same time.
 const CONNECTING_MAX: usize = 256;
+
+/// Type 3.
+const GROUP_COMMAND: u8 = 3;
 
 /// Which way an APDU goes: its place among those that are late.
 #[derive(Clone, Copy)]
@@ -161,17 +165,15 @@ impl AgentFleet {
     /// Gives an APDU to the device that its title names, or to all behind the relay.
     fn deliver(&mut self, number: usize, apdu: &[u8], now: Moment) -> Result<(), AgentsError> {
         let called = Apdu::decode(apdu, Leniency::Draft).ok().and_then(|apdu| apdu.envelope.called);
-        let Some(called) = called else {
-            self.outcome.unknown_titles += 1;
-            return Ok(());
-        };
-        if called.is_group() || called.is_broadcast() {
+        let place = carriage::locate(apdu, Leniency::Draft).map(|located| located.place);
+        let to_group = matches!(place, Ok(Place::Frame(frame)) if frame.frame_type == GROUP_COMMAND);
+        if to_group || called.is_some_and(|called| called.is_group() || called.is_broadcast()) {
             for at in (number..self.members.len()).step_by(self.relays.len().max(1)) {
                 self.hand_over(at, number, apdu, now)?;
             }
             return Ok(());
         }
-        match self.titles.get(&key(called)).copied() {
+        match called.and_then(|called| self.titles.get(&key(called)).copied()) {
             Some(at) => self.hand_over(at, number, apdu, now),
             None => {
                 self.outcome.unknown_titles += 1;

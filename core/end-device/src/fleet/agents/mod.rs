@@ -6,28 +6,30 @@ mod links;
 mod member;
 mod nonces;
 mod outcome;
+mod settings;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use c1222::{ApTitle, ApTitleBuf};
-use seal::ids::{Dev, Epoch};
+use c1222::ApTitle;
+use c1222::device_profile::SwitchPosition;
+use seal::ids::Epoch;
 
 pub use faults::Faults;
 pub use outcome::{AgentsOutcome, AgentsProgress};
+pub use settings::{AgentsError, AgentsSettings};
 
 use super::list::List;
 use super::pace::Pace;
 use super::poller::{Poller, Ready};
 use super::relay::Relay;
 use super::{FleetError, allow_files, io_error};
-use crate::agent::{Content, Cut, OpenError, Output, Settings};
+use crate::agent::{Content, Cut, Output, Settings};
 use crate::end_device::Moment;
 use crate::report::ReportLayout;
 use crate::secrets::{SecretDevice, Secrets};
@@ -50,63 +52,6 @@ const OFF_NS: u64 = 200_000_000;
 /// Saves that go well before a cut.
 const SAVES_MAX: u64 = 6;
 const NS_PER_S: f64 = 1e9;
-
-/// What a fleet of agents does.
-#[derive(Clone, Debug)]
-pub struct AgentsSettings {
-    /// The head-end's addresses; one after the other is tried.
-    pub connect: Vec<SocketAddr>,
-    /// The head-end's title.
-    pub head_end: ApTitleBuf,
-    /// Cell relays, at least one.
-    pub relays: usize,
-    /// First registrations a second; 0 for all at once.
-    pub register_rate: f64,
-    /// Reports a second, all devices together.
-    pub rate: f64,
-    /// How long reports are made, from the first connection on.
-    pub duration: Duration,
-    /// How long the last acknowledgements are waited for.
-    pub grace: Duration,
-    /// The seed of all that is measured, and of what goes wrong.
-    pub seed: u64,
-    /// The folder for the devices' states; without one they are lost with the fleet.
-    pub state: Option<PathBuf>,
-    /// The file for the list of reports: message id, SHA-256 over its rows, acked or unacked. A report that was
-    /// sealed anew, after a restart or an advance, has the id of the frame that was acknowledged.
-    pub list: Option<PathBuf>,
-    /// The file for the ledger of all nonces. Without one they are compared in memory only.
-    pub ledger: Option<PathBuf>,
-    /// How the devices run.
-    pub agent: Settings,
-    /// What goes wrong on purpose.
-    pub faults: Faults,
-}
-
-/// Why a fleet of agents could not run, or not to its end.
-#[derive(Debug, thiserror::Error)]
-pub enum AgentsError {
-    /// As any fleet.
-    #[error(transparent)]
-    Fleet(#[from] FleetError),
-    /// A device's state.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// A device whose keys are none of the curve's, or whose profile is not there.
-    #[error("device {0} has no sound keys, or no device profile")]
-    Key(Dev),
-    /// Two devices with one title.
-    #[error("devices {0} and {1} have one ApTitle")]
-    Title(Dev, Dev),
-    /// The ledger or the state folder.
-    #[error("{path}: {source}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -226,7 +171,8 @@ impl AgentFleet {
         })
     }
 
-    /// Runs it to its end. `watch` is told how it goes ten times a second, and ends it early by `false`.
+    /// Runs it to its end. `watch` is told how it goes ten times a second; by `false` it ends the making of
+    /// reports early, and what waits is still waited for.
     ///
     /// # Errors
     /// [`AgentsError`]
@@ -252,7 +198,7 @@ impl AgentFleet {
             if now.steady_ns >= self.progress_ns {
                 self.progress_ns = now.steady_ns.saturating_add(PROGRESS_NS);
                 if !watch(&self.progress(now)) {
-                    self.close(now);
+                    self.end_early(now);
                 }
             }
         }
@@ -445,6 +391,19 @@ impl AgentFleet {
         Ok(())
     }
 
+    /// No more reports are made. Where nobody is there, nothing is waited for.
+    fn end_early(&mut self, now: Moment) {
+        let linked = self.relays.iter().any(Relay::is_up);
+        match self.phase {
+            Phase::Sending { .. } if linked => {
+                let until_ns = now.steady_ns.saturating_add(nanos(self.settings.grace));
+                self.phase = Phase::Waiting { until_ns };
+            }
+            Phase::Waiting { .. } | Phase::Closing { .. } if linked => {}
+            _ => self.close(now),
+        }
+    }
+
     /// Adds a report to the list, if there is one.
     fn list_report(&mut self, at: usize, epoch: Epoch, seq: u32, number: u32, acked: bool) {
         let origin = self.members.get(at).and_then(|member| member.origin(&self.maker));
@@ -474,6 +433,9 @@ impl AgentFleet {
             outcome.timed += usize::from(agent.has_time());
             outcome.unacked += agent.waiting() as u64;
             outcome.unacked_devices += usize::from(agent.waiting() > 0);
+            if let Some(position) = agent.application().switch() {
+                *outcome.switches.entry(word(position)).or_default() += 1;
+            }
             if let Some((_, epoch)) = agent.association() {
                 outcome.registered += 1;
                 *outcome.epochs.entry(epoch.0).or_default() += 1;
@@ -484,6 +446,14 @@ impl AgentFleet {
         let path = self.settings.ledger.clone().unwrap_or_default();
         self.nonces.close().map_err(|source| AgentsError::File { path, source })?;
         Ok(self.outcome)
+    }
+}
+
+fn word(position: SwitchPosition) -> &'static str {
+    match position {
+        SwitchPosition::Open => "open",
+        SwitchPosition::Closed => "closed",
+        SwitchPosition::Armed => "armed",
     }
 }
 

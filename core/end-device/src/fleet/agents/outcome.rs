@@ -65,6 +65,8 @@ pub struct AgentsOutcome {
     pub dropped: u64,
     /// How many devices are in which epoch.
     pub epochs: BTreeMap<u16, usize>,
+    /// How many service switches are closed, open and armed.
+    pub switches: BTreeMap<&'static str, usize>,
     /// Devices that came up again.
     pub restarts: u64,
     /// APDUs lost, doubled and delayed on purpose, and class-4 commands to groups that were kept from a device.

@@ -18,6 +18,7 @@ use seal::signature::SigningKey;
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::agent::OpenError;
 use crate::testing::model::HeadEnd;
 use crate::testing::residential;
 
@@ -180,9 +181,11 @@ fn devices_register_report_and_do_as_they_are_told() {
     let faults = Faults { miss_group_keys: DEAF, ..Faults::default() };
     let duration = Duration::from_secs(4);
     let folder = tempfile::tempdir().unwrap();
-    let list = Some(folder.path().join("list"));
-    let fleet =
-        fleet(AgentsSettings { faults, duration, list: list.clone(), ..settings(server.address) }, COUNT);
+    let list = folder.path().join("list");
+    let fleet = fleet(
+        AgentsSettings { faults, duration, list: Some(list.clone()), ..settings(server.address) },
+        COUNT,
+    );
     let mut step = 0;
     let outcome = fleet.run(|progress| {
         let count = COUNT as u64;
@@ -224,7 +227,7 @@ fn devices_register_report_and_do_as_they_are_told() {
     );
     assert_eq!(outcome.epochs, BTreeMap::from([(0, DEAF), (1, COUNT - DEAF)]));
     assert!(outcome.reports > 500 && outcome.registered_after_s.is_some(), "{outcome:?}");
-    let listed = std::fs::read_to_string(list.unwrap()).unwrap();
+    let listed = std::fs::read_to_string(&list).unwrap();
     assert_eq!(listed.lines().filter(|line| line.ends_with(" acked")).count() as u64, outcome.reports);
     let head_end = server.stop();
     assert_eq!((head_end.reports.len() as u64, head_end.registered.len()), (outcome.reports, COUNT));
