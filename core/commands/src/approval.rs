@@ -26,7 +26,12 @@ pub fn prehash(digest: &[u8; 32]) -> [u8; 32] {
 /// The different approvers who approve of an intent, in the order of their approvals. Who asks for it is
 /// none of them; a name or signature that the policy does not know counts for nothing.
 #[must_use]
-pub fn approvers<'p>(policy: &'p Policy, intent: &Intent, digest: &[u8; 32], approvals: &[Approval]) -> Vec<&'p str> {
+pub fn approvers<'p>(
+    policy: &'p Policy,
+    intent: &Intent,
+    digest: &[u8; 32],
+    approvals: &[Approval],
+) -> Vec<&'p str> {
     let prehash = prehash(digest);
     let mut names: Vec<&str> = Vec::new();
     for approval in approvals.iter().take(APPROVALS_MAX) {

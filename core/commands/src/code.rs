@@ -104,9 +104,11 @@ impl SignRefusal {
             Self::Approval { .. } => "SEC-CMD-APPROVAL",
             Self::Class { .. } => "SEC-CMD-CLASS",
             Self::Legacy(_) => "SEC-LEGACY",
-            Self::Signed | Self::Outstanding(_) | Self::Order { .. } | Self::Exhausted(_) | Self::Clock(_) => {
-                "SEC-SEQ"
-            }
+            Self::Signed
+            | Self::Outstanding(_)
+            | Self::Order { .. }
+            | Self::Exhausted(_)
+            | Self::Clock(_) => "SEC-SEQ",
             Self::Store => "SEC-STORE",
             Self::Hsm(_) => "SEC-HSM",
             Self::Fence => "SEC-FENCE",

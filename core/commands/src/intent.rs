@@ -156,8 +156,7 @@ impl SigningRequest {
             if reader.array()? != 2 {
                 return None;
             }
-            approvals
-                .push(Approval { approver: reader.text()?.to_owned(), signature: reader.exactly()? });
+            approvals.push(Approval { approver: reader.text()?.to_owned(), signature: reader.exactly()? });
         }
         reader.end().map(|()| Self { intent, approvals })
     }

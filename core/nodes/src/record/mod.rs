@@ -6,24 +6,32 @@
 use node::{Batch, Frame};
 
 mod association;
+mod audit;
+mod ctr;
 mod group_key;
 mod issued;
 mod promoted;
 mod proved;
+mod refused;
 mod report;
 mod reservation;
 mod retired;
 mod revoked;
+mod signed;
 
 pub use association::Association;
+pub use audit::Audit;
+pub use ctr::Ctr;
 pub use group_key::GroupKey;
 pub use issued::Issued;
 pub use promoted::Promoted;
 pub use proved::Proved;
+pub use refused::Refused;
 pub use report::{Origin, REPORT_HEAD, Report};
 pub use reservation::Reservation;
 pub use retired::Retired;
 pub use revoked::Revoked;
+pub use signed::Signed;
 
 /// Kind octet of [`Report`].
 pub const REPORT: u8 = 1;
