@@ -124,6 +124,9 @@ pub struct CheckArgs {
     /// Text for people or JSON for scripts.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    /// The state folder: then it also warns of keys that are files.
+    #[arg(long)]
+    pub state: Option<PathBuf>,
 }
 
 /// `metergraph keys ...`.
@@ -143,7 +146,13 @@ pub enum KeysCommand {
         /// Root's private key in a file, for labs; made when it is not there.
         #[arg(long, value_name = "FILE", conflicts_with = "root")]
         lab_root: Option<PathBuf>,
+        /// Where the holders' tokens are (`tokens.toml`); default: files in the state folder, for labs.
+        #[arg(long, value_name = "CONFIG")]
+        token: Option<PathBuf>,
     },
+    /// Ceremonies of the tokens that hold the keys.
+    #[command(flatten)]
+    Tokens(TokenCommand),
     /// Whose manifests are taken.
     #[command(subcommand)]
     Trust(TrustCommand),
@@ -227,6 +236,65 @@ pub enum TrustCommand {
     },
     /// Lists root's key and the manufacturers'.
     List {
+        /// The state folder.
+        #[arg(long, default_value = "state")]
+        state: PathBuf,
+    },
+}
+
+/// The tokens of an installation.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Makes every holder's keys in its own token, where they are not there yet.
+    Ceremony {
+        /// Where the holders' tokens are: `tokens.toml`.
+        #[arg(long, value_name = "CONFIG")]
+        token: PathBuf,
+        /// The keys can never leave their tokens, not even wrapped for a backup.
+        #[arg(long)]
+        no_backup: bool,
+        /// The file of the transcript.
+        #[arg(long)]
+        transcript: PathBuf,
+    },
+    /// Wraps every key under a backup key that is shared and destroyed.
+    Backup {
+        /// Where the holders' tokens are: `tokens.toml`, with the security officer's `so_pin`.
+        #[arg(long, value_name = "CONFIG")]
+        token: PathBuf,
+        /// How many shares open the backup.
+        #[arg(long, value_parser = clap::value_parser!(u8).range(2..))]
+        threshold: u8,
+        /// How many shares are made.
+        #[arg(long, value_parser = clap::value_parser!(u8).range(2..))]
+        shares: u8,
+        /// The file of the backup; the shares are written beside it.
+        #[arg(long)]
+        out: PathBuf,
+        /// The file of the transcript.
+        #[arg(long)]
+        transcript: PathBuf,
+    },
+    /// Makes the keys of a backup in other tokens, which hold none.
+    Restore {
+        /// Where the other tokens are: `tokens.toml`.
+        #[arg(long, value_name = "CONFIG")]
+        token: PathBuf,
+        /// The file of the backup.
+        #[arg(long)]
+        backup: PathBuf,
+        /// A share; repeatable.
+        #[arg(long = "share", required = true)]
+        shares: Vec<PathBuf>,
+        /// The incarnation of the installation, when it has been started since the backup.
+        #[arg(long)]
+        incarnation: Option<u64>,
+        /// The file of the transcript.
+        #[arg(long)]
+        transcript: PathBuf,
+    },
+    /// Prints the public keys of a state folder's tokens, one JSON object.
+    Public {
         /// The state folder.
         #[arg(long, default_value = "state")]
         state: PathBuf,

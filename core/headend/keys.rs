@@ -1,5 +1,6 @@
 //! `metergraph keys ...`: the key store of a state folder.
 
+pub mod ceremony;
 mod lab_key;
 mod manifest;
 mod trust;
@@ -30,10 +31,11 @@ const PROFILE_MAX: u64 = 1 << 20;
 /// For people: what cannot be read or taken.
 pub fn keys(command: &KeysCommand) -> miette::Result<ExitCode> {
     match command {
-        KeysCommand::Init { state, system, root, lab_root } => {
-            init(state, system.as_deref())?;
+        KeysCommand::Init { state, system, root, lab_root, token } => {
+            init(state, system.as_deref(), token.as_deref())?;
             trust::set_root(state, root.as_deref(), lab_root.as_deref())
         }
+        KeysCommand::Tokens(command) => ceremony::tokens(command),
         KeysCommand::Trust(command) => trust::trust(command),
         KeysCommand::Import { file, state, test_keys, json } => import(file, state, *test_keys, *json),
         KeysCommand::Sample {
@@ -50,9 +52,10 @@ pub fn keys(command: &KeysCommand) -> miette::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn init(state: &Path, system: Option<&str>) -> miette::Result<()> {
+fn init(state: &Path, system: Option<&str>, token: Option<&Path>) -> miette::Result<()> {
     let system = system.map(read_system).transpose()?;
-    let system = Store::init(&state.join(FOLDER), system).into_diagnostic()?;
+    let tokens = token.map(ceremony::read_config).transpose()?;
+    let system = Store::init_with(&state.join(FOLDER), system, tokens.as_ref()).into_diagnostic()?;
     eprintln!("key store in {}", state.join(FOLDER).display());
     println!("{system}");
     Ok(())

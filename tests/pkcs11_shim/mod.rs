@@ -75,7 +75,13 @@ impl Shim {
         let built = Command::new("gcc")
             .args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"])
             .arg(folder.join("shim.so"))
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|up| up.join(SOURCE)).find(|c| c.exists()).unwrap())
+            .arg(
+                Path::new(env!("CARGO_MANIFEST_DIR"))
+                    .ancestors()
+                    .map(|up| up.join(SOURCE))
+                    .find(|c| c.exists())
+                    .unwrap(),
+            )
             .arg("-ldl")
             .output()
             .unwrap();

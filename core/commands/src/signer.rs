@@ -15,7 +15,6 @@ mod books;
 mod checkpoint;
 #[cfg(test)]
 mod tests;
-
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -139,6 +138,9 @@ impl Signer {
                 match self.books.reserve(intent.addressee, intent.class, intent.nbf, intent.ends_at(), now) {
                     Ok(reserved) => {
                         self.in_flight.insert(intent.id);
+                        if intent.class == Class::Keys {
+                            self.books.expect(intent.addressee, reserved.ctr, &intent.body);
+                        }
                         Verdict::Authorised(Box::new(Authorised {
                             intent,
                             digest,
@@ -258,7 +260,7 @@ impl Signer {
     pub fn signed(&mut self, authorised: &Authorised) {
         let intent = &authorised.intent;
         self.in_flight.remove(&intent.id);
-        self.note_signed(intent.id, intent.ends_at(), &authorised.reservation(), intent.class, &intent.body);
+        self.ids.insert(intent.id, intent.ends_at());
     }
 
     /// It was not signed, or what was signed is lost: the counter stays used, the intent may come again.
@@ -266,20 +268,6 @@ impl Signer {
         let intent = &authorised.intent;
         self.in_flight.remove(&intent.id);
         self.books.cancel(intent.addressee, intent.class, intent.nbf, &authorised.reserved);
-    }
-
-    fn note_signed(
-        &mut self,
-        id: CommandId,
-        ends_at: u64,
-        reserved: &Reservation,
-        class: Class,
-        body: &[u8],
-    ) {
-        self.ids.insert(id, ends_at);
-        if class == Class::Keys {
-            self.books.expect(reserved.addressee, reserved.ctr, body);
-        }
     }
 
     /// Takes in a reservation of the log, while it is rebuilt.
@@ -299,7 +287,10 @@ impl Signer {
         let (nbf, ttl) = (read.command.nbf, read.command.ttl);
         let ends_at = u64::from(nbf).saturating_add(u64::from(ttl).saturating_mul(60));
         self.books.replay_signed(reservation.addressee, class, nbf, ends_at, reservation.ctr);
-        self.note_signed(id, ends_at, &reservation, class, read.command.body);
+        self.ids.insert(id, ends_at);
+        if class == Class::Keys {
+            self.books.expect(reservation.addressee, reservation.ctr, read.command.body);
+        }
     }
 
     /// The log has been read to its end: what was reserved and not signed never will be.

@@ -21,6 +21,9 @@ pub fn check(args: &CheckArgs) -> miette::Result<ExitCode> {
         Format::Text => print!("{}", file.text(&diagnostics, std::io::stdout().is_terminal())),
         Format::Json => print!("{}", file.json(&diagnostics)),
     }
+    if let Some(state) = &args.state {
+        crate::keys::ceremony::warn_of_software(state);
+    }
     let wrong = diagnostics.iter().any(Diagnostic::is_error);
     if diagnostics.is_empty() {
         eprintln!("{}: nothing is wrong", args.graph.graph.display());

@@ -5,16 +5,14 @@
 
 #[path = "../../../tests/pkcs11_shim/mod.rs"]
 mod pkcs11_shim;
+#[path = "common/site.rs"]
+mod site;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass};
-use cryptoki::session::{Session, UserType};
-use cryptoki::types::AuthPin;
+use cryptoki::session::UserType;
 use keystore::token::{Config, Holder, TOKENS_FILE, TokenError, ceremony};
 use keystore::{FOLDER, Store, StoreError};
 use metergraph_keystore as keystore;
@@ -22,84 +20,7 @@ use pkcs11_shim::{Shim, SoftHsm};
 use seal::edhoc::{Agreement, PrivateKey};
 use seal::secret::Key256;
 use seal::signature::{Signer, sha256};
-
-const SITE: &str = "METERGRAPH_TEST_HSM";
-const PIN: &str = "holder-pin-1234";
-const SO_PIN: &str = "officer-pin-5678";
-/// The holders' tokens, and a second set.
-const TOKENS: [&str; 4] = ["mg-signer", "mg-registrar", "mg-audit", "mg-keys"];
-
-/// A folder with a SoftHSM2 of its own, in a process of its own: the module reads its configuration from the
-/// environment, once.
-struct Site {
-    folder: PathBuf,
-}
-
-/// Runs a test in its own process.
-fn inside(name: &str, test: impl FnOnce(&Site)) {
-    if let Some(folder) = std::env::var_os(SITE) {
-        return test(&Site { folder: folder.into() });
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let hsm = SoftHsm::new(folder.path());
-    let shim = Shim::build(folder.path());
-    for set in ["", "-2"] {
-        for token in TOKENS {
-            hsm.init_token(&format!("{token}{set}"), PIN, SO_PIN);
-        }
-    }
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env(SITE, folder.path())
-        .env("TEST_PIN", PIN)
-        .env("TEST_SO_PIN", SO_PIN)
-        .envs([hsm.env()])
-        .envs(shim.env())
-        .output()
-        .unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-    println!("{said}");
-}
-
-impl Site {
-    /// A configuration of the tokens of a set, in a folder of its own.
-    fn config(&self, set: &str, module: &Path) -> Config {
-        let mut text = String::new();
-        for (holder, token) in Holder::ALL.into_iter().zip(TOKENS) {
-            text.push_str(&format!(
-                "[{}]\nprovider = \"pkcs11\"\nmodule = \"{}\"\ntoken = \"{token}{set}\"\n\
-                 pin = {{ env = \"TEST_PIN\" }}\nso_pin = {{ env = \"TEST_SO_PIN\" }}\n{}\n",
-                holder.name(),
-                module.display(),
-                if holder == Holder::Signer { "skids = [1, 2]\n" } else { "" }
-            ));
-        }
-        let folder = self.folder.join(format!("config{set}"));
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join(TOKENS_FILE), text).unwrap();
-        Config::read(&folder).unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    /// The first set's, with its keys made.
-    fn made(&self) -> Config {
-        let config = self.config("", &SoftHsm::module());
-        ceremony::create(&config, true).unwrap_or_else(|error| panic!("{error}"));
-        config
-    }
-
-    /// A session beside those of the product.
-    fn session(&self, label: &str, user: UserType) -> Session {
-        let context = Pkcs11::new(SoftHsm::module()).unwrap();
-        let _ = context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
-        let slots = context.get_slots_with_token().unwrap();
-        let slot = slots.into_iter().find(|slot| context.get_token_info(*slot).unwrap().label() == label);
-        let session = context.open_rw_session(slot.unwrap()).unwrap();
-        let pin = if matches!(user, UserType::So) { SO_PIN } else { PIN };
-        session.login(user, Some(&AuthPin::from(pin))).unwrap();
-        session
-    }
-}
+use site::{TOKENS, inside};
 
 #[test]
 fn keys_sign_multiply_and_wrap_inside_their_tokens() {
@@ -132,19 +53,6 @@ fn keys_sign_multiply_and_wrap_inside_their_tokens() {
     });
 }
 
-impl Site {
-    fn session_objects(&self) -> usize {
-        // Already logged in by the product, in this process.
-        let context = Pkcs11::new(SoftHsm::module()).unwrap();
-        let slots = context.get_slots_with_token().unwrap();
-        let count = |slot| {
-            let session = context.open_ro_session(slot).unwrap();
-            session.find_objects(&[Attribute::Token(false)]).unwrap().len()
-        };
-        slots.into_iter().filter(|slot| context.get_token_info(*slot).unwrap().token_initialized()).map(count).sum()
-    }
-}
-
 #[test]
 fn each_holder_gets_only_its_own_keys() {
     inside("each_holder_gets_only_its_own_keys", |site| {
@@ -156,7 +64,8 @@ fn each_holder_gets_only_its_own_keys() {
         assert!(config.open(Holder::Signer).unwrap().command(3).is_err());
         // The configuration of another may name the token, but the token says whose it is.
         let text = fs::read_to_string(site.folder.join("config").join(TOKENS_FILE)).unwrap();
-        let swapped = text.replace("mg-signer", "x").replace("mg-audit", "mg-signer").replace("\"x\"", "\"mg-audit\"");
+        let swapped =
+            text.replace("mg-signer", "x").replace("mg-audit", "mg-signer").replace("\"x\"", "\"mg-audit\"");
         fs::write(site.folder.join("config").join(TOKENS_FILE), swapped).unwrap();
         let swapped = Config::read(&site.folder.join("config")).unwrap();
         assert!(matches!(swapped.open(Holder::Audit), Err(TokenError::Missing { .. })));
@@ -179,7 +88,9 @@ fn a_key_store_stands_on_a_token() {
         let other = site.config("-2", &SoftHsm::module());
         ceremony::create(&other, true).unwrap();
         other.write(&folder).unwrap();
-        assert!(matches!(Store::open(&folder), Err(StoreError::WrongKek { token }) if token == "token `mg-keys-2`"));
+        assert!(
+            matches!(Store::open(&folder), Err(StoreError::WrongKek { token }) if token == "token `mg-keys-2`")
+        );
     });
 }
 
@@ -286,7 +197,8 @@ fn two_of_three_shares_restore_into_second_tokens_and_one_does_not() {
         let transcript = ceremony::restore(&second, &made.backup, &made.shares[1..], None);
         println!("{}", transcript.unwrap_or_else(|error| panic!("{error}")).text());
         for skid in [1, 2] {
-            let (before, after) = (config.open(Holder::Signer).unwrap(), second.open(Holder::Signer).unwrap());
+            let (before, after) =
+                (config.open(Holder::Signer).unwrap(), second.open(Holder::Signer).unwrap());
             let (before, after) = (before.command(skid).unwrap(), after.command(skid).unwrap());
             assert_eq!(before.verifying_key(), after.verifying_key());
             let digest = sha256(b"signed by the second token");
@@ -315,5 +227,32 @@ fn without_a_backup_no_key_leaves() {
         assert!(session.wrap_key(&Mechanism::AesKeyWrap, kek[0], kek[0]).is_err());
         let read = session.get_attributes(kek[0], &[AttributeType::Value, AttributeType::NeverExtractable]);
         assert_eq!(read.unwrap(), [Attribute::NeverExtractable(true)]);
+    });
+}
+
+/// Another copy of the installation, as a process of its own; nothing without the test below.
+#[test]
+fn a_copy_alone() {
+    if std::env::var_os("METERGRAPH_TEST_COPY").is_none() {
+        return;
+    }
+    inside("a_copy_alone", |site| {
+        let copy = site.config("", &SoftHsm::module()).open(Holder::KeyStore).unwrap();
+        let incarnation = copy.incarnation().unwrap();
+        incarnation.raise(incarnation.read().unwrap() + 1).unwrap();
+    });
+}
+
+#[test]
+fn a_copy_in_another_process_is_seen_at_the_next_reading() {
+    inside("a_copy_in_another_process_is_seen_at_the_next_reading", |site| {
+        let ours = site.made().open(Holder::KeyStore).unwrap().incarnation().unwrap();
+        ours.raise(1).unwrap();
+        let copy = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_copy_alone"])
+            .env("METERGRAPH_TEST_COPY", "1")
+            .status();
+        assert!(copy.unwrap().success());
+        assert!(matches!(ours.read(), Err(TokenError::Raised { found: 2, .. })));
     });
 }

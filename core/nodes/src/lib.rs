@@ -8,6 +8,9 @@ mod refusals;
 mod stall;
 mod tally;
 
+pub mod audit_log;
+pub mod command_desk;
+pub mod command_signer;
 pub mod decrypt;
 pub mod downlink;
 pub mod event_monitor;
@@ -29,6 +32,9 @@ pub fn registry() -> node::Registry {
         .with(load_balancer::LoadBalancerKind)
         .with(decrypt::DecryptKind)
         .with(registrar::RegistrarKind)
+        .with(command_desk::CommandDeskKind)
+        .with(command_signer::CommandSignerKind)
+        .with(audit_log::AuditLogKind)
         .with(journal::JournalKind)
         .with(downlink::DownlinkKind)
         .with(mdm_egress::MdmEgressKind)

@@ -5,11 +5,17 @@
 use alloc::vec::Vec;
 use core::convert::Infallible;
 
-use p256::ecdsa::signature::hazmat::{PrehashSigner, PrehashVerifier};
+use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use p256::ecdsa::{self, Signature};
 use sha2::{Digest, Sha256};
+use signing::ecdsa::signature::hazmat::PrehashSigner;
 
 use crate::edhoc::PublicKey;
+
+#[cfg(not(feature = "std"))]
+use p256 as signing;
+#[cfg(feature = "std")]
+use p256_es256 as signing;
 
 /// Octets of a signature.
 pub const SIGNATURE_LEN: usize = 64;
@@ -36,20 +42,25 @@ pub trait Signer {
 }
 
 /// A signing key in memory, wiped on drop: a lab's head-end, an end device.
-pub struct SigningKey(ecdsa::SigningKey);
+pub struct SigningKey {
+    key: signing::ecdsa::SigningKey,
+    public: VerifyingKey,
+}
 
 impl SigningKey {
     /// Takes over the octets of a number from 1 to the curve's order - 1; of another there is none.
     /// Wiping the place they came from is the caller's work.
     #[must_use]
     pub fn from_octets(octets: &[u8; 32]) -> Option<Self> {
-        ecdsa::SigningKey::from_bytes(octets.into()).ok().map(Self)
+        let key = signing::ecdsa::SigningKey::from_slice(octets).ok()?;
+        let public = VerifyingKey(*ecdsa::SigningKey::from_slice(octets).ok()?.verifying_key());
+        Some(Self { key, public })
     }
 
     /// Its public key.
     #[must_use]
     pub fn verifying_key(&self) -> VerifyingKey {
-        VerifyingKey(*self.0.verifying_key())
+        self.public
     }
 }
 
@@ -57,7 +68,7 @@ impl Signer for SigningKey {
     type Error = Infallible;
 
     fn sign(&self, digest: &[u8; 32]) -> Result<[u8; SIGNATURE_LEN], Infallible> {
-        let signed: Result<Signature, _> = self.0.sign_prehash(digest);
+        let signed: Result<signing::ecdsa::Signature, _> = self.key.sign_prehash(digest);
         let Ok(signature) = signed else { unreachable!("a digest of 32 octets is long enough for P-256") };
         Ok(signature.to_bytes().into())
     }

@@ -173,7 +173,9 @@ mod tests {
         let mut body = Vec::new();
         let control = EpsemControl::new(SecurityMode::Clear, ResponseControl::Always);
         let mut writer = EpsemWriter::new(&mut body, control, None);
-        requests.iter().for_each(|request| drop(writer.request(request)));
+        for request in requests {
+            writer.request(request);
+        }
         writer.pad(32);
         body
     }

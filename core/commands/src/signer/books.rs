@@ -148,6 +148,7 @@ impl Books {
 
     /// What was reserved is not signed. The counter stays used; what it raised elsewhere stays raised, too.
     pub fn cancel(&mut self, addressee: Addressee, class: Class, nbf: u32, reserved: &Reserved) {
+        self.expected.remove(&key(addressee, reserved.ctr));
         let load_nbf = match addressee {
             Addressee::Device(dev) => {
                 let Some(device) = self.devices.get_mut(&dev) else { return };

@@ -18,9 +18,9 @@ use super::TokenError;
 use crate::locked::{Locked, random_32};
 
 /// The longest text of a backup, in octets.
-pub(crate) const BACKUP_MAX: usize = 1 << 20;
+const BACKUP_MAX: usize = 1 << 20;
 /// The longest text of a share, in octets.
-pub(crate) const SHARE_MAX: usize = 1 << 12;
+const SHARE_MAX: usize = 1 << 12;
 
 const SEAL: &str = "# seal ";
 
@@ -75,6 +75,9 @@ impl Secret {
         let mut shares = Vec::new();
         for (text, number) in texts.iter().zip(1..) {
             let refused = |reason: &str| TokenError::backup(format!("share {number} given: {reason}"));
+            if text.len() > SHARE_MAX {
+                return Err(refused("it is too long"));
+            }
             // What the parser would say could show the share.
             let read: ShareText = toml::from_str(text).map_err(|_| refused("it is no share"))?;
             if read.backup != id {
@@ -82,7 +85,8 @@ impl Secret {
             }
             let octets: Zeroizing<[u8; 33]> =
                 Zeroizing::new(hex::read(&read.value).map_err(|_| refused("it is damaged"))?);
-            if !Hex(&sha256(octets.as_slice())).to_string().starts_with(&read.check) || read.check.len() < 16 {
+            if !Hex(&sha256(octets.as_slice())).to_string().starts_with(&read.check) || read.check.len() < 16
+            {
                 return Err(refused("it is damaged"));
             }
             shares.push(Share::try_from(octets.as_slice()).map_err(|_| refused("it is damaged"))?);
@@ -157,7 +161,10 @@ impl Backup {
         let mut nonce = [0; 13];
         getrandom::fill(&mut nonce)?;
         let mut tag = Vec::with_capacity(OVERHEAD);
-        secret.sealing().seal(nonce, &sha256(text.as_bytes()), &[], &mut tag).map_err(|error| failed(&error))?;
+        secret
+            .sealing()
+            .seal(nonce, &sha256(text.as_bytes()), &[], &mut tag)
+            .map_err(|error| failed(&error))?;
         text.push_str(&format!("{SEAL}{}\n", Hex(&tag)));
         Ok(text)
     }
@@ -243,7 +250,8 @@ mod tests {
         assert_eq!(Backup::read(&text).unwrap(), backup());
         assert!(Backup::is_sealed(&text, &secret));
         assert!(!Backup::is_sealed(&text, &Secret::draw().unwrap()));
-        for (from, to) in [("sk-cmd-2", "sk-cmd-3"), ("incarnation = 9", "incarnation = 8"), ("# seal", "#")] {
+        for (from, to) in [("sk-cmd-2", "sk-cmd-3"), ("incarnation = 9", "incarnation = 8"), ("# seal", "#")]
+        {
             assert!(!Backup::is_sealed(&text.replace(from, to), &secret), "{from}");
         }
     }

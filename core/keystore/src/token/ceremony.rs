@@ -145,7 +145,8 @@ pub fn make_backup(config: &Config, threshold: u8, of: u8) -> Result<MadeBackup,
     for (share, number) in shares.iter().zip(1..) {
         transcript.say(&format!("share {number} of {of}, SHA-256 {}", digest(share)));
     }
-    transcript.say(&format!("any {threshold} of the shares open it; the backup key is gone from this machine"));
+    transcript
+        .say(&format!("any {threshold} of the shares open it; the backup key is gone from this machine"));
     Ok(MadeBackup { backup: text, shares, transcript })
 }
 
@@ -197,7 +198,9 @@ pub fn restore(
         let token = config.open(holder)?;
         transcript.say(&format!("{holder}: {}", token.name()));
         for (object, _, before) in &keys {
-            if *object != Object::Kek && before.map(|key| Hex(&key.uncompressed()).to_string()) != public(&token, *object)? {
+            if *object != Object::Kek
+                && before.map(|key| Hex(&key.uncompressed()).to_string()) != public(&token, *object)?
+            {
                 return Err(TokenError::backup(format!("{object} came back as another key")));
             }
             transcript.say(&format!("  {object}: restored{}", public_text(&token, *object)?));

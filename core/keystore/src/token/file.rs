@@ -41,11 +41,3 @@ pub(crate) fn write(path: &Path, octets: &[u8]) -> Result<(), TokenError> {
     };
     written().map_err(TokenError::io(path))
 }
-
-/// Writes a file that must not be there.
-pub(crate) fn create(path: &Path, octets: &[u8]) -> Result<(), TokenError> {
-    if path.symlink_metadata().is_ok() {
-        return Err(TokenError::Exists { path: path.to_owned() });
-    }
-    write(path, octets)
-}

@@ -32,8 +32,8 @@ use super::{Object, TokenError};
 /// A session, logged in, and its objects.
 struct Live {
     session: Session,
-    /// In the order of the place's objects; of a key pair the private key.
-    handles: Vec<ObjectHandle>,
+    /// Its keys; of a key pair the private key.
+    keys: Vec<(Object, ObjectHandle)>,
 }
 
 /// A PKCS#11 token, open. One call at a time.
@@ -49,43 +49,51 @@ impl Pkcs11 {
     /// Logs in and finds the objects.
     pub(crate) fn open(place: Pkcs11Place) -> Result<Self, TokenError> {
         let session = place.log_in()?;
-        let handles = place.find_all(&session)?;
+        let keys = place.keys(&session)?;
         let objects: Vec<Object> = place.objects.iter().map(|(object, _)| *object).collect();
         let publics = place.publics(&session)?;
-        Ok(Self { place, objects, publics, live: Mutex::new(Some(Live { session, handles })) })
+        Ok(Self { place, objects, publics, live: Mutex::new(Some(Live { session, keys })) })
     }
 
     /// Logs in again after the token was gone; it must be the same one, as well protected.
     fn reopen(&self) -> Result<Live, TokenError> {
         let session = self.place.log_in()?;
-        let handles = self.place.find_all(&session)?;
+        let keys = self.place.keys(&session)?;
         for (object, public) in self.place.publics(&session)? {
             if !self.publics.contains(&(object, public)) {
                 return Err(self.place.wrong(object, "its public key is another than before"));
             }
         }
-        protection::check(&self.place, &session, &handles)?;
-        Ok(Live { session, handles })
+        protection::check(&self.place, &session, &keys)?;
+        Ok(Live { session, keys })
     }
 
-    /// One call on an object.
-    fn call<T>(
-        &self,
-        object: Object,
-        call: impl FnOnce(&Session, ObjectHandle) -> CallResult<T>,
-    ) -> Result<T, TokenError> {
+    /// What is done in the session, about an object.
+    fn with<T>(&self, object: Object, work: impl FnOnce(&Live) -> CallResult<T>) -> Result<T, TokenError> {
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let open = match &mut *live {
             Some(open) => open,
             gone => gone.insert(self.reopen()?),
         };
-        let at = self.objects.iter().position(|other| *other == object);
-        let handle = at.and_then(|at| open.handles.get(at)).ok_or_else(|| self.place.missing(object))?;
-        let result = call(&open.session, *handle);
+        let result = work(open);
         if result.as_ref().is_err_and(is_gone) {
             *live = None;
         }
         result.map_err(|error| self.place.failed(object, error))
+    }
+
+    /// One call on a key.
+    fn call<T>(
+        &self,
+        object: Object,
+        call: impl FnOnce(&Session, ObjectHandle) -> CallResult<T>,
+    ) -> Result<T, TokenError> {
+        let called =
+            self.with(object, |live| match live.keys.iter().find(|(other, _)| *other == object) {
+                Some((_, key)) => call(&live.session, *key).map(Some),
+                None => Ok(None),
+            })?;
+        called.ok_or_else(|| self.place.missing(object))
     }
 }
 
@@ -157,7 +165,7 @@ impl Provider for Pkcs11 {
     fn attributes(&self) -> Result<(), TokenError> {
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         match &*live {
-            Some(open) => protection::check(&self.place, &open.session, &open.handles),
+            Some(open) => protection::check(&self.place, &open.session, &open.keys),
             None => {
                 *live = Some(self.reopen()?);
                 Ok(())
@@ -215,19 +223,21 @@ impl Provider for Pkcs11 {
     }
 
     fn incarnation(&self) -> Result<Mark, TokenError> {
-        let read = self.call(Object::Incarnation, |session, object| {
-            session.get_attributes(object, &[AttributeType::Value])
-        })?;
-        let mark = read.iter().find_map(|attribute| match attribute {
-            Attribute::Value(value) => Mark::read(value),
-            _ => None,
-        });
-        mark.ok_or_else(|| self.place.wrong(Object::Incarnation, "its value does not have 16 octets"))
+        let label = self.place.label_of(Object::Incarnation);
+        let marks = self.with(Object::Incarnation, |live| place::marks(&live.session, label))?;
+        // Between the making of a new object and the end of the old one there are two.
+        let highest = marks.into_iter().map(|(mark, _)| mark).max();
+        highest.ok_or_else(|| self.place.missing(Object::Incarnation))
     }
 
+    /// By a new object, after which the old ones go: tokens need not change a value, and it is never missing.
     fn set_incarnation(&self, mark: Mark) -> Result<(), TokenError> {
-        self.call(Object::Incarnation, |session, object| {
-            session.update_attributes(object, &[Attribute::Value(mark.octets().to_vec())])
+        let label = self.place.label_of(Object::Incarnation);
+        self.with(Object::Incarnation, |Live { session, .. }| {
+            session.create_object(&template::incarnation(label, mark))?;
+            let older =
+                place::marks(session, label)?.into_iter().filter(|(other, _)| other.value < mark.value);
+            older.map(|(_, object)| object).try_for_each(|object| session.destroy_object(object))
         })
     }
 }

@@ -30,7 +30,7 @@ pub(crate) trait Provider: Send + Sync {
 }
 
 /// What the incarnation object holds: the number, and who raised it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mark {
     pub(crate) value: u64,
     /// Random; tells two copies apart that raise to the same number at once.

@@ -1,6 +1,6 @@
 //! The software provider: a holder's keys in a file of this machine, for labs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use seal::edhoc::{Agreement, PrivateKey, PublicKey};
 use seal::hex::{self, Hex};
@@ -59,24 +59,19 @@ impl SoftwarePlace {
         Ok(drawn)
     }
 
-    /// The incarnation; where the file is not there, 0.
-    pub(crate) fn read_incarnation(&self) -> Result<Mark, TokenError> {
-        read_incarnation(&self.incarnation)
-    }
-
     pub(crate) fn write_incarnation(&self, mark: Mark) -> Result<(), TokenError> {
         write_incarnation(&self.incarnation, mark)
     }
 }
 
-fn read_incarnation(path: &PathBuf) -> Result<Mark, TokenError> {
+fn read_incarnation(path: &Path) -> Result<Mark, TokenError> {
     let octets = file::read_secret(path, Mark::LEN * 2 + 2)?;
     let text = std::str::from_utf8(&octets).unwrap_or_default().trim_end();
     let mark = hex::read::<{ Mark::LEN }>(text).ok().and_then(|octets| Mark::read(&octets));
-    mark.ok_or(TokenError::Damaged { path: path.clone(), what: "it should hold 32 hex digits" })
+    mark.ok_or(TokenError::Damaged { path: path.to_owned(), what: "it should hold 32 hex digits" })
 }
 
-fn write_incarnation(path: &PathBuf, mark: Mark) -> Result<(), TokenError> {
+fn write_incarnation(path: &Path, mark: Mark) -> Result<(), TokenError> {
     file::write(path, format!("{}\n", Hex(&mark.octets())).as_bytes())
 }
 

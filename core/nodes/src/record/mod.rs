@@ -8,6 +8,7 @@ use node::{Batch, Frame};
 mod association;
 mod audit;
 mod ctr;
+mod desk;
 mod group_key;
 mod issued;
 mod promoted;
@@ -22,6 +23,7 @@ mod signed;
 pub use association::Association;
 pub use audit::Audit;
 pub use ctr::Ctr;
+pub use desk::DeskEntry;
 pub use group_key::GroupKey;
 pub use issued::Issued;
 pub use promoted::Promoted;
@@ -99,7 +101,9 @@ pub fn push<R: Record>(batch: &mut Batch, record: &R) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use commands::front::CommandId;
     use proptest::prelude::*;
+    use seal::command::Addressee;
     use seal::ids::{Dev, Epoch, Gid, Sid};
     use std::fmt::Debug;
 
@@ -147,6 +151,15 @@ mod tests {
             check(&revoked, 12, |octets| Revoked::read(octets).map(|read| read == revoked))?;
             let key = GroupKey { gid, epoch, activate_at: number, sealed: &sealed };
             check(&key, 10, |octets| GroupKey::read(octets).map(|read| read == key))?;
+            let command = CommandId([dev.0, time.to_be_bytes()].concat().try_into().unwrap());
+            for addressee in [Addressee::Device(dev), Addressee::Group(gid)] {
+                let ctr = Ctr(commands::signer::Reservation { skid: 1, addressee, ctr: number, id: command, at: time });
+                check(&ctr, 38, |octets| Ctr::read(octets).map(|read| read == ctr))?;
+            }
+            let signed = Signed { id: command, octets: &sealed };
+            check(&signed, 16, |octets| Signed::read(octets).map(|read| read == signed))?;
+            let refused = Refused { id: command, code: "SEC-SEQ" };
+            check(&refused, 16, |octets| Refused::read(octets).map(|read| read == refused))?;
         }
     }
 }

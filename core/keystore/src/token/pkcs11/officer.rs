@@ -43,7 +43,7 @@ impl Officer {
         let session = self.place.log_in()?;
         let mut created = Vec::new();
         for (object, label) in &self.place.objects {
-            if self.place.find(&session, *object, class(*object))?.is_some() {
+            if self.place.has(&session, *object)? {
                 continue;
             }
             let made = match object {
@@ -73,7 +73,10 @@ impl Officer {
     /// destroyed. It is an object of the session: it never reaches the token's store.
     pub(crate) fn wrap(&self, backup: &Key256) -> Result<Vec<(Object, Vec<u8>)>, TokenError> {
         let so_pin = self.place.so_pin.as_ref().ok_or_else(|| {
-            TokenError::backup(format!("{} has no `so_pin`, which makes the backup key trusted", self.place.name))
+            TokenError::backup(format!(
+                "{} has no `so_pin`, which makes the backup key trusted",
+                self.place.name
+            ))
         })?;
         let (session, _) = self.place.session()?;
         self.place.log_in_as(&session, UserType::So, so_pin)?;
@@ -114,8 +117,11 @@ impl Officer {
         mark: Mark,
     ) -> Result<(), TokenError> {
         for (object, label) in &self.place.objects {
-            if self.place.find(session, *object, class(*object))?.is_some() {
-                return Err(TokenError::backup(format!("{} has an object `{label}` already", self.place.name)));
+            if self.place.has(session, *object)? {
+                return Err(TokenError::backup(format!(
+                    "{} has an object `{label}` already",
+                    self.place.name
+                )));
             }
         }
         for (object, label) in &self.place.objects {
@@ -133,6 +139,8 @@ impl Officer {
             };
             let kind = if *object == Object::Kek { KeyType::AES } else { KeyType::EC };
             template.extend([Attribute::Class(class(*object)), Attribute::KeyType(kind)]);
+            // SoftHSM2 takes attributes one by one, and none after the one that ends changes.
+            template.sort_by_key(|attribute| matches!(attribute, Attribute::Modifiable(_)));
             session.unwrap_key(&mechanism(*object), key, wrapped, &template).map_err(failed)?;
             if let Some(public) = public {
                 let mut template = template::public_key(*object, label);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cryptoki::error::{Error, RvError};
+use cryptoki::error::{Error, Result as CallResult, RvError};
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::TokenInfo;
@@ -10,6 +10,7 @@ use cryptoki::types::AuthPin;
 use seal::edhoc::PublicKey;
 
 use super::module;
+use crate::token::provider::Mark;
 use crate::token::{Object, PinSource, TokenError};
 
 /// A holder's token.
@@ -57,14 +58,30 @@ impl Pkcs11Place {
         }
     }
 
-    /// Finds all of its objects: of key pairs the private keys.
-    pub(super) fn find_all(&self, session: &Session) -> Result<Vec<ObjectHandle>, TokenError> {
-        self.objects
-            .iter()
-            .map(|(object, _)| {
-                self.find(session, *object, class(*object))?.ok_or_else(|| self.missing(*object))
-            })
-            .collect()
+    /// Finds all of its objects, and returns its keys; of key pairs the private keys.
+    pub(super) fn keys(&self, session: &Session) -> Result<Vec<(Object, ObjectHandle)>, TokenError> {
+        let mut keys = Vec::new();
+        for (object, label) in &self.objects {
+            if *object == Object::Incarnation {
+                let marks = marks(session, label).map_err(|error| self.failed(*object, error))?;
+                if marks.is_empty() {
+                    return Err(self.missing(*object));
+                }
+                continue;
+            }
+            let found = self.find(session, *object, class(*object))?;
+            keys.push((*object, found.ok_or_else(|| self.missing(*object))?));
+        }
+        Ok(keys)
+    }
+
+    /// Whether it has an object already.
+    pub(super) fn has(&self, session: &Session, object: Object) -> Result<bool, TokenError> {
+        if object == Object::Incarnation {
+            let marks = marks(session, self.label_of(object));
+            return marks.map(|marks| !marks.is_empty()).map_err(|error| self.failed(object, error));
+        }
+        Ok(self.find(session, object, class(object))?.is_some())
     }
 
     /// The one object of this class and label, if there is one.
@@ -131,6 +148,22 @@ impl Pkcs11Place {
         let (token, object) = (self.name.clone(), self.label_of(object).to_owned());
         TokenError::Violation { token, object, attribute, found: found.to_owned() }
     }
+}
+
+/// The incarnation's objects.
+pub(super) fn marks(session: &Session, label: &str) -> CallResult<Vec<(Mark, ObjectHandle)>> {
+    let label = Attribute::Label(label.as_bytes().to_vec());
+    let mut marks = Vec::new();
+    for object in
+        session.find_objects(&[Attribute::Class(ObjectClass::DATA), Attribute::Token(true), label])?
+    {
+        let read = session.get_attributes(object, &[AttributeType::Value])?;
+        marks.extend(read.iter().find_map(|attribute| match attribute {
+            Attribute::Value(value) => Some((Mark::read(value)?, object)),
+            _ => None,
+        }));
+    }
+    Ok(marks)
 }
 
 /// What PKCS#11 calls the kind of an object; of key pairs the private key.

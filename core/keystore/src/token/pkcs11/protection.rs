@@ -4,7 +4,7 @@
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
-use super::place::Pkcs11Place;
+use super::place::{self, Pkcs11Place};
 use super::template::P256;
 use crate::token::{Object, TokenError};
 
@@ -43,39 +43,38 @@ const DATA: [Rule; 2] = [(T::Token, "CKA_TOKEN", true), (T::Private, "CKA_PRIVAT
 pub(super) fn check(
     place: &Pkcs11Place,
     session: &Session,
-    handles: &[ObjectHandle],
+    keys: &[(Object, ObjectHandle)],
 ) -> Result<(), TokenError> {
-    for ((object, _), handle) in place.objects.iter().zip(handles) {
+    for (object, handle) in keys {
         let tested = Tested { place, session, object: *object, handle: *handle };
-        match object {
-            Object::Incarnation => tested.must(&DATA)?,
-            Object::Kek => {
-                tested.key(KeyType::AES)?;
-                tested.must(&WRAPS)?;
-            }
-            Object::Registration => {
-                tested.key(KeyType::EC)?;
-                tested.must(&DERIVES)?;
-            }
-            Object::Command(_) | Object::Audit => {
-                tested.key(KeyType::EC)?;
-                tested.must(&SIGNS)?;
-            }
+        let (kind, rules): (_, &[Rule]) = match object {
+            Object::Kek => (KeyType::AES, &WRAPS),
+            Object::Registration => (KeyType::EC, &DERIVES),
+            _ => (KeyType::EC, &SIGNS),
+        };
+        tested.key(kind)?;
+        tested.must(rules)?;
+    }
+    if let Some((object, label)) = place.objects.iter().find(|(object, _)| *object == Object::Incarnation) {
+        for (_, handle) in place::marks(session, label).map_err(|error| place.failed(*object, error))? {
+            Tested { place, session, object: *object, handle }.must(&DATA)?;
         }
     }
-    no_other_key(place, session, handles)
+    no_other_key(place, session, keys)
 }
 
 /// A token is one holder's alone; and a backup key that was left behind would open it.
 fn no_other_key(
     place: &Pkcs11Place,
     session: &Session,
-    handles: &[ObjectHandle],
+    keys: &[(Object, ObjectHandle)],
 ) -> Result<(), TokenError> {
     let refused = |error| place.refused(error);
     for class in [ObjectClass::PRIVATE_KEY, ObjectClass::SECRET_KEY] {
-        let found = session.find_objects(&[Attribute::Class(class), Attribute::Token(true)]).map_err(refused)?;
-        if let Some(other) = found.into_iter().find(|handle| !handles.contains(handle)) {
+        let found =
+            session.find_objects(&[Attribute::Class(class), Attribute::Token(true)]).map_err(refused)?;
+        let ours = |handle: &ObjectHandle| keys.iter().any(|(_, key)| key == handle);
+        if let Some(other) = found.into_iter().find(|handle| !ours(handle)) {
             let label = session.get_attributes(other, &[AttributeType::Label]).map_err(refused)?;
             let label = label.iter().find_map(|attribute| match attribute {
                 Attribute::Label(label) => Some(String::from_utf8_lossy(label).into_owned()),
@@ -115,7 +114,11 @@ impl Tested<'_> {
         if self.read(T::KeyType)? != Some(Attribute::KeyType(kind)) {
             return Err(self.violation("CKA_KEY_TYPE", "is another"));
         }
-        if kind == KeyType::AES && self.read(T::ValueLen)? != Some(Attribute::ValueLen(32.into())) {
+        // SoftHSM2 says 0 of a key that was unwrapped, as a restored one is.
+        let length = self.read(T::ValueLen)?.unwrap_or(Attribute::ValueLen(0.into()));
+        if kind == KeyType::AES
+            && ![0, 32].map(|octets: u64| Attribute::ValueLen(octets.into())).contains(&length)
+        {
             return Err(self.violation("CKA_VALUE_LEN", "is not 32"));
         }
         if kind == KeyType::EC && self.read(T::EcParams)? != Some(Attribute::EcParams(P256.to_vec())) {

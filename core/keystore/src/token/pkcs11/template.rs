@@ -71,13 +71,13 @@ pub(super) fn kek(label: &str, backup: bool) -> Vec<Attribute> {
     template
 }
 
-/// The incarnation: data that the holder may change.
+/// The incarnation: data of the holder. It is replaced, not changed.
 pub(super) fn incarnation(label: &str, mark: Mark) -> Vec<Attribute> {
     vec![
         Attribute::Class(ObjectClass::DATA),
         Attribute::Token(true),
         Attribute::Private(true),
-        Attribute::Modifiable(true),
+        Attribute::Modifiable(false),
         Attribute::Application(b"metergraph".to_vec()),
         Attribute::Label(label.as_bytes().to_vec()),
         Attribute::Value(mark.octets().to_vec()),

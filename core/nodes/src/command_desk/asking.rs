@@ -1,0 +1,316 @@
+//! What people ask the desk, and what they are answered.
+
+use commands::campaign::CampaignChange;
+use commands::desk::{Heard, Taken};
+use commands::front::{
+    Accepted, Asked, CampaignView, CommandId, DeviceView, GroupView, OrderKind, Page, Refusal, Reply, Roles,
+    Submission,
+};
+use commands::group::GroupChange;
+use commands::intent::Intent;
+use seal::command::{Addressee, Classes};
+use seal::ids::{Dev, Gid, Sid};
+use seal::signature::sha256;
+
+use super::{CommandDesk, Ordered, Ways};
+use crate::clock::unix_s;
+use crate::in_flight::Settled;
+use crate::order::Order;
+use crate::record::{self, Revoked};
+
+/// How long a JOIN or LEAVE is in force, in minutes.
+const MEMBERSHIP_TTL_MIN: u16 = 1440;
+
+/// What is answered when a record is durable.
+pub(super) enum After {
+    Accepted(Reply<Accepted>, Accepted),
+    All(Reply<Vec<Accepted>>, Vec<Accepted>),
+    Approved(Reply<()>),
+    Group(Gid, Reply<GroupView>),
+    Campaign(u32, Reply<CampaignView>),
+    Revoked(Reply<()>),
+}
+
+impl CommandDesk {
+    /// Answers what waited for a record.
+    pub(super) fn answer(&self, after: After, outcome: Settled) {
+        let durable = outcome == Settled::Committed;
+        match after {
+            After::Accepted(reply, accepted) => reply.send(if durable { Ok(accepted) } else { Err(Refusal::Store) }),
+            After::All(reply, all) => reply.send(if durable { Ok(all) } else { Err(Refusal::Store) }),
+            After::Approved(reply) | After::Revoked(reply) => {
+                reply.send(if durable { Ok(()) } else { Err(Refusal::Store) });
+            }
+            After::Group(gid, reply) => {
+                let view = || self.desk.group(gid, unix_s(), Page::NONE);
+                reply.send(if durable { view() } else { Err(Refusal::Store) });
+            }
+            After::Campaign(campaign, reply) => {
+                let view = || self.desk.campaign(campaign, &self.known, Page::NONE);
+                reply.send(if durable { view() } else { Err(Refusal::Store) });
+            }
+        }
+    }
+
+    /// Takes a request.
+    pub(super) fn asked(&mut self, ways: &mut Ways, asked: Asked) {
+        match asked {
+            Asked::Submit(submission, reply) => match self.repeated(&submission) {
+                Some(answer) => reply.send(answer),
+                None => match self.taken(&submission) {
+                    Ok(taken) => {
+                        let accepted = Accepted { id: taken.id, digest: taken.digest, repeated: false };
+                        self.record(
+                            ways,
+                            Heard::Taken(Box::new(taken)),
+                            Some(After::Accepted(reply, accepted)),
+                        );
+                    }
+                    Err(refusal) => reply.send(Err(refusal)),
+                },
+            },
+            Asked::Approve { id, approver, signature, reply } => match self.desk.awaits_approval(id) {
+                Ok(()) => {
+                    let heard = Heard::Approved { id, approver, signature };
+                    self.record(ways, heard, Some(After::Approved(reply)));
+                }
+                Err(refusal) => reply.send(Err(refusal)),
+            },
+            Asked::Command(id, page, reply) => reply.send(self.desk.command(id, page)),
+            Asked::Commands(filter, page, reply) => reply.send(Ok(self.desk.commands(&filter, page))),
+            Asked::Device(dev, reply) => reply.send(self.device(dev)),
+            Asked::Groups(reply) => {
+                let view = |gid| self.desk.group(gid, unix_s(), Page::NONE).ok();
+                reply.send(Ok(self.desk.groups().gids().filter_map(view).collect()));
+            }
+            Asked::Group(gid, page, reply) => reply.send(self.desk.group(gid, unix_s(), page)),
+            Asked::CreateGroup { name, classes, reply } => match self.new_group(&name, classes) {
+                Ok(gid) => {
+                    let created = GroupChange::Created { gid, name, classes };
+                    self.record(ways, Heard::Group(created), Some(After::Group(gid, reply)));
+                }
+                Err(refusal) => reply.send(Err(refusal)),
+            },
+            Asked::Join(gid, devs, requester, reply) => match self.desk.groups().classes(gid) {
+                Some(classes) => {
+                    let order = OrderKind::Join { gid: gid.0, classes: classes.0 };
+                    self.membership(ways, &order, &devs, &requester, reply);
+                }
+                None => reply.send(Err(Refusal::NoGroup(gid))),
+            },
+            Asked::Leave(gid, devs, requester, reply) => {
+                if self.desk.groups().contain(gid) {
+                    self.membership(ways, &OrderKind::Leave { gid: gid.0 }, &devs, &requester, reply);
+                } else {
+                    reply.send(Err(Refusal::NoGroup(gid)));
+                }
+            }
+            Asked::Rekey(gid, reply) => {
+                if self.desk.groups().contain(gid) {
+                    let change = GroupChange::Rekey { gid, at: Some(unix_s()) };
+                    self.record(ways, Heard::Group(change), Some(After::Group(gid, reply)));
+                } else {
+                    reply.send(Err(Refusal::NoGroup(gid)));
+                }
+            }
+            Asked::StartCampaign { delta, wave, group, reply } => {
+                match self.desk.check_campaign(delta, wave, group).and_then(|number| Ok((number, random()?))) {
+                    Ok((campaign, challenge)) => {
+                        let change = CampaignChange::Started { campaign, delta, wave, group, challenge };
+                        self.record(
+                            ways,
+                            Heard::Campaign(change),
+                            Some(After::Campaign(campaign, reply)),
+                        );
+                    }
+                    Err(refusal) => reply.send(Err(refusal)),
+                }
+            }
+            Asked::PauseCampaign(campaign, reply) => {
+                self.change_campaign(ways, CampaignChange::Paused { campaign }, reply);
+            }
+            Asked::ResumeCampaign(campaign, reply) => {
+                self.change_campaign(ways, CampaignChange::Resumed { campaign }, reply);
+            }
+            Asked::Campaign(campaign, page, reply) => {
+                reply.send(self.desk.campaign(campaign, &self.known, page));
+            }
+            Asked::Revoke(dev, _, reply) => self.revoke(ways, dev, reply),
+        }
+    }
+
+    fn change_campaign(&mut self, ways: &mut Ways, change: CampaignChange, reply: Reply<CampaignView>) {
+        let campaign = change.campaign();
+        match self.desk.campaign(campaign, &self.known, Page::NONE) {
+            Ok(_) => self.record(ways, Heard::Campaign(change), Some(After::Campaign(campaign, reply))),
+            Err(refusal) => reply.send(Err(refusal)),
+        }
+    }
+
+    /// The answer to a request id that was used before.
+    fn repeated(&self, submission: &Submission) -> Option<Result<Accepted, Refusal>> {
+        let before = self.desk.requested(&submission.request_id)?;
+        if before.content != content(submission) {
+            return Some(Err(Refusal::RequestId(submission.request_id.clone())));
+        }
+        Some(Ok(Accepted { id: before.id, digest: before.digest, repeated: true }))
+    }
+
+    /// The command of a submission, as it is to be written.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub(super) fn taken(&mut self, submission: &Submission) -> Result<Taken, Refusal> {
+        self.desk.check(submission)?;
+        let Submission { request_id, addressee, order, nbf, ttl_min, requester, .. } = submission;
+        self.sequence = self.sequence.wrapping_add(1);
+        let now_ms = node::event::unix_ns() / 1_000_000;
+        let (membership, members) = match addressee {
+            Addressee::Group(gid) => self.desk.groups().version(*gid).ok_or(Refusal::NoGroup(*gid))?,
+            Addressee::Device(_) => (0, 0),
+        };
+        let groups = self.desk.groups();
+        let mut of_group: Box<dyn Iterator<Item = Dev>> = match addressee {
+            Addressee::Group(gid) => Box::new(groups.members(*gid)),
+            Addressee::Device(_) => Box::new(std::iter::empty()),
+        };
+        let body = self.known.body(order, *addressee, &mut *of_group, self.sequence, now_ms)?;
+        drop(of_group);
+        self.desk.check_class(submission, body.class)?;
+        let intent = Intent {
+            id: CommandId(random()?),
+            system: self.known.directory.system(),
+            skid: self.skid,
+            class: body.class,
+            addressee: *addressee,
+            membership,
+            body: body.octets,
+            nbf: nbf.unwrap_or_else(|| u32::try_from(now_ms / 1000).unwrap_or(u32::MAX)),
+            ttl: *ttl_min,
+            requester: requester.clone(),
+        };
+        let octets = intent.octets();
+        Ok(Taken {
+            id: intent.id,
+            request_id: request_id.clone(),
+            content: content(submission),
+            word: order.word(),
+            members,
+            addressee: *addressee,
+            class: body.class,
+            nbf: intent.nbf,
+            ttl_min: intent.ttl,
+            requester: intent.requester,
+            digest: sha256(&octets),
+            body: intent.body,
+            intent: octets,
+        })
+    }
+
+    fn new_group(&self, name: &str, classes: Classes) -> Result<Gid, Refusal> {
+        self.desk.check_group(name, classes)?;
+        loop {
+            let gid = Gid(u32::from_be_bytes(random()?) | 1 << 31);
+            if !self.desk.groups().contain(gid) {
+                return Ok(gid);
+            }
+        }
+    }
+
+    /// A JOIN or LEAVE to each of the devices: all of them, or none.
+    fn membership(
+        &mut self,
+        ways: &mut Ways,
+        order: &OrderKind,
+        devs: &[Dev],
+        requester: &str,
+        reply: Reply<Vec<Accepted>>,
+    ) {
+        let all: Result<Vec<Taken>, Refusal> = devs
+            .iter()
+            .map(|dev| {
+                self.taken(&Submission {
+                    request_id: CommandId(random()?).to_string(),
+                    addressee: Addressee::Device(*dev),
+                    order: order.clone(),
+                    nbf: None,
+                    ttl_min: MEMBERSHIP_TTL_MIN,
+                    requester: requester.to_owned(),
+                    roles: Roles::SECURITY,
+                })
+            })
+            .collect();
+        let mut all = match all {
+            Ok(all) => all,
+            Err(refusal) => return reply.send(Err(refusal)),
+        };
+        let accepted =
+            all.iter().map(|taken| Accepted { id: taken.id, digest: taken.digest, repeated: false }).collect();
+        let Some(last) = all.pop() else { return reply.send(Ok(Vec::new())) };
+        for taken in all {
+            self.record(ways, Heard::Taken(Box::new(taken)), None);
+        }
+        // Records are settled in their order: with the last one all are.
+        self.record(ways, Heard::Taken(Box::new(last)), Some(After::All(reply, accepted)));
+    }
+
+    fn revoke(&mut self, ways: &mut Ways, dev: Dev, reply: Reply<()>) {
+        let credential = self.known.credentials.find(dev).ok().flatten();
+        match self.known.directory.sid(dev) {
+            Some(sid) => {
+                self.known.credentials.revoke(dev);
+                ways.orders.order(&Order::Revoke { dev, sid }, Some(Ordered::Revoke(reply)));
+            }
+            // It has not registered: nobody has keys of it, and it will get none.
+            None if credential.is_some() => {
+                self.known.credentials.revoke(dev);
+                let revoked = Revoked { dev, sid: Sid(u32::MAX) };
+                ways.records.push(0, |batch| record::push(batch, &revoked), Some(After::Revoked(reply)));
+            }
+            None => reply.send(Err(Refusal::NoDevice(dev))),
+        }
+    }
+
+    fn device(&self, dev: Dev) -> Result<DeviceView, Refusal> {
+        let credential = self.known.credentials.find(dev).ok().flatten();
+        let sid = self.known.directory.sid(dev);
+        let device = sid.and_then(|sid| self.known.directory.device(sid));
+        if credential.is_none() && device.is_none() {
+            return Err(Refusal::NoDevice(dev));
+        }
+        let heard = sid.and_then(|sid| self.desk.seen(sid));
+        let (pending, waiting) = self.desk.of_device(dev);
+        let title = match (&device, &credential) {
+            (Some(device), _) => device.title().to_string(),
+            (None, Some(credential)) => credential.title.to_string(),
+            (None, None) => String::new(),
+        };
+        let profile = device.as_ref().map(|device| device.profile);
+        let profile = profile.or_else(|| credential.as_ref().map(|credential| credential.profile));
+        Ok(DeviceView {
+            dev,
+            kind: device.as_ref().map_or("profile1", |device| device.kind.word()),
+            sid,
+            epoch: heard.map(|(_, epoch)| epoch),
+            last_heard: heard.map(|(at, _)| at),
+            revoked: credential.is_some_and(|credential| credential.revoked),
+            pending,
+            waiting,
+            groups: self.desk.groups().of(dev).collect(),
+            title,
+            profile: profile.map(|profile| profile.to_string()).unwrap_or_default(),
+        })
+    }
+}
+
+/// SHA-256 over what is asked for, but for its name and its requester's rights.
+fn content(submission: &Submission) -> [u8; 32] {
+    let Submission { addressee, order, nbf, ttl_min, requester, .. } = submission;
+    sha256(format!("{addressee:?} {order:?} {nbf:?} {ttl_min} {requester}").as_bytes())
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Refusal> {
+    let mut octets = [0; N];
+    getrandom::fill(&mut octets).map_err(|_| Refusal::Closed)?;
+    Ok(octets)
+}

@@ -1,0 +1,387 @@
+//! `command-desk`: takes commands, has them signed, has them sent until they are answered, and says how each
+//! ended; keeps groups and epoch campaigns.
+//!
+//! All that it knows is in the journal: it tells itself by records, and acts on what it reads there. So an
+//! intent is durable before it is answered, and after a crash everything goes on from what was written.
+
+mod asking;
+mod fleet;
+mod kind;
+mod outgoing;
+mod state;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use commands::approval::Approval;
+use commands::campaign::CampaignChange;
+use commands::desk::{Action, Desk, Ended, Heard, Settings};
+use commands::front::Front;
+use commands::intent::SigningRequest;
+use journal::{Position, Reader};
+use keystore::GroupKeySource;
+use node::{
+    BatchPool, Context, Counter, Doorbell, Env, Frame, Gauge, Next, NodeError, Reason, Severity, Source, Worker,
+};
+use seal::ids::{Dev, Epoch, Gid, Sid};
+
+use crate::clock::unix_s;
+use crate::in_flight::Settled;
+use crate::journal::Log;
+use crate::order::Order;
+use crate::record::DeskEntry;
+use asking::After;
+use fleet::Known;
+pub use kind::{CommandDeskKind, SERVICE};
+use outgoing::Outgoing;
+
+/// How long the journal is waited for between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+/// Records read between two looks at anything else.
+const RECORDS_A_TURN: usize = 20_000;
+/// Actions of each kind in one turn.
+const ACTIONS_A_TURN: usize = 1000;
+/// How long a disk that took no checkpoint is left alone.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Associations in one order to issue epochs.
+const SIDS_AN_ORDER: usize = 4096;
+
+/// What an order to a shard was for.
+enum Ordered {
+    /// A part of a campaign's candidates.
+    Issue(u32),
+    /// A revocation that somebody waits for.
+    Revoke(commands::front::Reply<()>),
+}
+
+/// The edges of a running desk.
+struct Ways {
+    intents: Outgoing<()>,
+    orders: Outgoing<Ordered>,
+    records: Outgoing<After>,
+}
+
+struct CommandDesk {
+    settings: Settings,
+    skid: u8,
+    desk: Desk,
+    known: Known,
+    keys: Arc<GroupKeySource>,
+    front: Arc<Front>,
+    /// Orders of a campaign's candidates that are not settled.
+    issuing: HashMap<u32, usize>,
+    /// Names a procedure's call.
+    sequence: u8,
+    /// The journal's node.
+    journal: String,
+    checkpoint_octets: u64,
+    checkpointed: Option<Position>,
+    /// No checkpoint before this.
+    checkpoint_at: Instant,
+    numbers: Numbers,
+    pool: BatchPool,
+    env: Env,
+}
+
+/// What the desk counts.
+struct Numbers {
+    ended: BTreeMap<(u8, &'static str), Counter>,
+    taken: Counter,
+    unsent: Counter,
+    pending: Gauge,
+    env: Env,
+}
+
+impl Numbers {
+    fn new(env: &Env) -> Self {
+        Self {
+            ended: BTreeMap::new(),
+            taken: env.counter("metergraph_commands_taken_total", "Commands taken.", &[]),
+            unsent: env.counter(
+                "metergraph_commands_unsent_total",
+                "Times a command could not be given to a shard: its device has no association.",
+                &[],
+            ),
+            pending: env.gauge("metergraph_commands_pending", "Commands that have not ended.", &[]),
+            env: env.clone(),
+        }
+    }
+
+    fn ended(&mut self, ended: &Ended) {
+        let env = &self.env;
+        let counter = self.ended.entry((ended.class, ended.outcome)).or_insert_with(|| {
+            let class = ended.class.to_string();
+            env.counter(
+                "metergraph_commands_ended_total",
+                "Commands that ended, by class and outcome.",
+                &[("class", class.as_str()), ("outcome", ended.outcome)],
+            )
+        });
+        counter.add(1);
+    }
+}
+
+impl Worker for CommandDesk {
+    fn run(&mut self, context: &mut Context) -> Result<(), NodeError> {
+        let log: Arc<Log> = self
+            .env
+            .services
+            .find(&self.journal)
+            .ok_or_else(|| NodeError::new(format!("the journal `{}` is not open", self.journal)))?;
+        let mut ways = Ways {
+            intents: Outgoing::new(context, "intents", &self.pool)?,
+            orders: Outgoing::new(context, "orders", &self.pool)?,
+            records: Outgoing::new(context, "records", &self.pool)?,
+        };
+        // What an earlier run sent is settled first, and known for certain only in a log that was opened again.
+        while log.has_ended() || !ways.records.is_settled(context) {
+            context.wait(LOOK)?;
+        }
+        let mut reader = self.rebuild(&log)?;
+        let bell: Doorbell = context.doorbell();
+        self.front.set_bell(move || bell.ring());
+        loop {
+            let more = self.turn(context, &mut ways, &mut reader)?;
+            self.checkpoint(context, &log, &reader, false)?;
+            match context.next(if more { Duration::ZERO } else { LOOK })? {
+                // The journal has ended: what is told now is told nobody.
+                Next::Finished => {
+                    while self.follow(context, &mut reader)? {}
+                    return self.checkpoint(context, &log, &reader, true);
+                }
+                Next::Batch { .. } | Next::Event(_) | Next::Idle => {}
+            }
+        }
+    }
+}
+
+impl CommandDesk {
+    fn new(
+        env: &Env,
+        settings: Settings,
+        skid: u8,
+        (known, keys): (Known, Arc<GroupKeySource>),
+        front: Arc<Front>,
+        checkpoint_octets: u64,
+    ) -> Self {
+        Self {
+            settings,
+            skid,
+            desk: kind::empty(settings),
+            known,
+            keys,
+            front,
+            issuing: HashMap::new(),
+            sequence: 0,
+            journal: env.readers("records").into_iter().next().unwrap_or_default().to_owned(),
+            checkpoint_octets,
+            checkpointed: None,
+            checkpoint_at: Instant::now(),
+            numbers: Numbers::new(env),
+            pool: env.pool.clone(),
+            env: env.clone(),
+        }
+    }
+
+    fn rebuild(&mut self, log: &Log) -> Result<Reader, NodeError> {
+        let failed = |error| NodeError::caused("rebuild the desk from the journal", error);
+        let mut desk = kind::empty(self.settings);
+        let (reader, stored) = state::rebuild(log, &self.env.node, &mut desk, &self.known).map_err(failed)?;
+        desk.begin(unix_s());
+        self.desk = desk;
+        self.issuing.clear();
+        self.checkpointed = stored;
+        if stored.is_some() {
+            log.mark(&self.env.node);
+        }
+        // It follows the log and writes to it, and keeps one mark for both.
+        log.mark(&format!("{}.records", self.env.node));
+        Ok(reader)
+    }
+
+    /// Reads, hears, answers, acts, sends. Answers whether there is more to be done at once.
+    fn turn(
+        &mut self,
+        context: &mut Context,
+        ways: &mut Ways,
+        reader: &mut Reader,
+    ) -> Result<bool, NodeError> {
+        let mut settled = Vec::new();
+        ways.records.settle(context, |after, outcome| settled.push((after, outcome)))?;
+        ways.intents.settle(context, |(), _| {})?;
+        let mut ordered = Vec::new();
+        ways.orders.settle(context, |order, outcome| ordered.push((order, outcome)))?;
+        // What was settled stands in the log: it is heard before anybody is answered.
+        let mut more = self.follow(context, reader)?;
+        while more && !settled.is_empty() {
+            more = self.follow(context, reader)?;
+        }
+        for (after, outcome) in settled {
+            self.answer(after, outcome);
+        }
+        for (order, outcome) in ordered {
+            self.ordered(ways, order, outcome);
+        }
+        while !ways.records.is_full()
+            && let Some(asked) = self.front.take()
+        {
+            more = true;
+            self.asked(ways, asked);
+        }
+        let full = ways.intents.is_full() || ways.orders.is_full() || ways.records.is_full();
+        let now = unix_s();
+        if !full && self.desk.due().is_some_and(|due| due <= now) {
+            for action in self.desk.act(now, ACTIONS_A_TURN, &self.known) {
+                self.act(ways, action);
+            }
+        }
+        ways.records.send(context);
+        ways.intents.send(context);
+        ways.orders.send(context);
+        self.numbers.pending.set(i64::try_from(self.desk.pending()).unwrap_or(i64::MAX));
+        Ok(more)
+    }
+
+    /// Reads on in the log. Answers whether there may be more.
+    fn follow(&mut self, context: &mut Context, reader: &mut Reader) -> Result<bool, NodeError> {
+        let mut ended = Vec::new();
+        let more =
+            state::follow(reader, &mut self.desk, &self.known, RECORDS_A_TURN, &mut |end| ended.push(end))
+                .map_err(|error| NodeError::caused("read the journal", error))?;
+        for end in ended {
+            self.numbers.ended(&end);
+            if end.unproven {
+                context.events.report(Reason("result-unproven"), Severity::Alarm, Source::Node, || {
+                    "a class-3 command ended without its device's signature".to_owned()
+                });
+            }
+        }
+        Ok(more)
+    }
+
+    /// Does what the desk wants done.
+    fn act(&mut self, ways: &mut Ways, action: Action) {
+        match action {
+            Action::Sign { intent, approvals, .. } => {
+                let approvals: Vec<Approval> = approvals
+                    .into_iter()
+                    .map(|(approver, signature)| Approval { approver, signature })
+                    .collect();
+                let request = SigningRequest::join(&intent, &approvals);
+                ways.intents.push(0, |batch| drop(batch.push(&request, Frame::default())), None);
+            }
+            Action::Send { dev, signed, .. } => match self.known.directory.sid(dev) {
+                Some(sid) => ways.orders.order(&Order::Send { sid, signed: &signed }, None),
+                None => self.numbers.unsent.add(1),
+            },
+            Action::Broadcast { gid, signed, .. } => {
+                ways.orders.order(&Order::Broadcast { gid, signed: &signed }, None);
+            }
+            Action::Close { id, outcome, receipt } => {
+                self.record(ways, Heard::Closed { id, outcome, receipt, filed: true }, None);
+            }
+            Action::DrawKey { gid, epoch, activate_at } => self.draw_key(ways, gid, epoch, activate_at),
+            Action::Deliver { dev, gid, epoch, activate_at, sealed } => {
+                if let Some(sid) = self.known.directory.sid(dev) {
+                    let sealed = sealed.as_slice();
+                    ways.orders.order(&Order::Deliver { sid, gid, epoch, activate_at, sealed }, None);
+                }
+            }
+            Action::Issue { campaign, delta, devs } => self.issue(ways, campaign, delta, &devs),
+            Action::Campaign(change) => self.record(ways, Heard::Campaign(change), None),
+            // A command of the desk's own: who would be told that it is refused?
+            Action::Submit(submission) => match self.taken(&submission) {
+                Ok(taken) => self.record(ways, Heard::Taken(Box::new(taken)), None),
+                Err(_) => self.numbers.unsent.add(1),
+            },
+        }
+    }
+
+    fn draw_key(&mut self, ways: &mut Ways, gid: Gid, epoch: Epoch, activate_at: u32) {
+        if let Ok(sealed) = self.keys.draw(gid, epoch) {
+            ways.orders.order(&Order::GroupKey { gid, epoch, activate_at, sealed: &sealed }, None);
+        }
+    }
+
+    /// Has the shards issue candidates.
+    fn issue(&mut self, ways: &mut Ways, campaign: u32, delta: u8, devs: &[Dev]) {
+        let shards = ways.orders.ways().max(1);
+        let mut by_shard: Vec<Vec<Sid>> = vec![Vec::new(); shards];
+        for sid in devs.iter().filter_map(|dev| self.known.directory.sid(*dev)) {
+            if let Some(sids) = by_shard.get_mut(sid.partition() as usize % shards) {
+                sids.push(sid);
+            }
+        }
+        let mut orders = 0;
+        for (way, sids) in by_shard.iter().enumerate() {
+            for part in sids.chunks(SIDS_AN_ORDER) {
+                let sids: Vec<u8> = part.iter().flat_map(|sid| sid.0.to_be_bytes()).collect();
+                let order = Order::Issue { sids: &sids, campaign, delta };
+                ways.orders.push(way, |batch| order.push(batch), Some(Ordered::Issue(campaign)));
+                orders += 1;
+            }
+        }
+        if orders == 0 {
+            self.record(ways, Heard::Campaign(CampaignChange::Issued { campaign }), None);
+        } else {
+            self.issuing.insert(campaign, orders);
+        }
+    }
+
+    /// A shard has done what it was told, or could not.
+    fn ordered(&mut self, ways: &mut Ways, order: Ordered, outcome: Settled) {
+        match order {
+            Ordered::Revoke(reply) => {
+                let store = Err(commands::front::Refusal::Store);
+                reply.send(if outcome == Settled::Committed { Ok(()) } else { store });
+            }
+            Ordered::Issue(campaign) => {
+                if outcome == Settled::Failed {
+                    self.issuing.remove(&campaign);
+                    self.desk.issue_failed();
+                    return;
+                }
+                let Some(left) = self.issuing.get_mut(&campaign) else { return };
+                *left = left.saturating_sub(1);
+                if *left == 0 {
+                    self.issuing.remove(&campaign);
+                    self.record(ways, Heard::Campaign(CampaignChange::Issued { campaign }), None);
+                }
+            }
+        }
+    }
+
+    /// Writes something to the journal; `then` is answered when it is durable.
+    fn record(&mut self, ways: &mut Ways, heard: Heard, then: Option<After>) {
+        if matches!(heard, Heard::Taken(_)) {
+            self.numbers.taken.add(1);
+        }
+        let entry = DeskEntry { at: unix_s(), heard };
+        ways.records.push(0, |batch| entry.push(batch), then);
+    }
+
+    fn checkpoint(
+        &mut self,
+        context: &mut Context,
+        log: &Log,
+        reader: &Reader,
+        last: bool,
+    ) -> Result<(), NodeError> {
+        let position = reader.position();
+        let grown = self.checkpointed.map_or(u64::MAX, |stored| position.since(stored));
+        let wanted = grown >= self.checkpoint_octets || (grown > 0 && (log.wants_room() || last));
+        if !wanted || (Instant::now() < self.checkpoint_at && !last) {
+            return Ok(());
+        }
+        match state::write(log, &self.env.node, position, &self.desk) {
+            Ok(()) => self.checkpointed = Some(position),
+            Err(error) => {
+                self.checkpoint_at = Instant::now() + PAUSE;
+                let what = || format!("checkpoint of the desk: {error}");
+                context.events.report(Reason("checkpoint-failed"), Severity::Alarm, Source::Node, what);
+            }
+        }
+        Ok(())
+    }
+}
