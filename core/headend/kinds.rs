@@ -5,5 +5,5 @@ use node::Registry;
 /// All shipped kinds. Whoever brings a kind of their own adds it: `registry().with(OwnKind)`.
 #[must_use]
 pub fn registry() -> Registry {
-    nodes::registry()
+    nodes::registry().with(api::ApiKind)
 }

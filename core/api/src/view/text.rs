@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn octets_are_pairs_of_hex_digits() {
         assert_eq!(octets("x", "00fFa5").unwrap(), [0, 0xff, 0xa5]);
-        assert_eq!(octets("x", "").unwrap(), []);
+        assert_eq!(octets("x", "").unwrap(), Vec::<u8>::new());
         for wrong in ["0", "0g", "+1", "é", "001"] {
             assert!(octets("x", wrong).is_err(), "{wrong}");
         }

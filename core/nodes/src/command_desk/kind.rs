@@ -13,7 +13,7 @@ use super::{CommandDesk, Known};
 use crate::key_store;
 
 /// The service that an `api` names in its `desk`.
-pub const SERVICE: &str = "desk";
+pub const SERVICE: &str = "commands";
 
 /// Requests of the interface that wait, at most.
 const ASKED_MAX: usize = 1024;

@@ -200,7 +200,9 @@ impl Checkpoints {
 
     /// Takes in what could not be before the journal was.
     pub(super) fn merge_rest(self, state: &mut Rebuilding<'_>) {
-        self.windows.iter().for_each(|entry| drop(merge(entry, state)));
+        for entry in &self.windows {
+            merge(entry, state);
+        }
         for (gid, epoch, floor) in self.groups {
             state.groups.restore_floor(gid, epoch, floor);
         }
@@ -261,9 +263,12 @@ fn merge(entry: &[u8; ASSOCIATION_OCTETS], state: &mut Rebuilding<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decrypt::associations::Cold;
+    use crate::decrypt::lives::Lives;
+    use crate::record::{self, Origin, Report};
     use journal::files::ForgetfulFiles;
     use journal::{Settings, Writer};
-    use record::{Origin, Report};
+    use keystore::{Directory, Store, Vault};
     use seal::ids::Dev;
     use seal::secret::Prk;
     use std::path::Path;
@@ -271,18 +276,53 @@ mod tests {
 
     const EPOCH: Epoch = Epoch(3);
 
-    /// Associations 0 to 5, as far as this shard owns them.
-    fn associations(own: ShardOf) -> Associations {
-        let mut associations = Associations::new(own.shard, own.shards);
-        for sid in (0..6).map(Sid).filter(|sid| own.covers(sid.partition())) {
-            let keys = seal::schedule::derive(&Prk::from_octets([7; 32]), sid);
-            associations.add(Association::new(sid, Dev([1; 8]), EPOCH, keys));
-        }
-        associations
+    /// An empty key store.
+    struct Keys {
+        directory: Directory,
+        vault: Vault,
+        _folder: tempfile::TempDir,
     }
 
-    fn classics() -> Classics {
-        Classics::new(Default::default())
+    impl Keys {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let place = folder.path().join("keystore");
+            Store::init(&place, None).unwrap();
+            let store = Arc::new(Store::open(&place).unwrap());
+            Self { directory: store.directory().unwrap(), vault: Store::vault(&store), _folder: folder }
+        }
+
+        /// Associations 0 to 5, as far as this shard owns them, and nothing known of their windows.
+        fn state(&self, own: ShardOf) -> Rebuilding<'_> {
+            let mut associations = Associations::new(own.shard, own.shards);
+            for sid in (0..6).map(Sid).filter(|sid| own.covers(sid.partition())) {
+                let prk = Prk::from_octets([7; 32]);
+                let keys = seal::schedule::derive(&prk, sid);
+                associations.add(Association::new(sid, Dev([1; 8]), EPOCH, keys), Cold::new(prk, 0), true);
+            }
+            Rebuilding {
+                associations,
+                classics: Classics::new(Default::default()),
+                groups: Groups::default(),
+                lives: Lives::default(),
+                vault: &self.vault,
+                directory: &self.directory,
+                damaged: Vec::new(),
+            }
+        }
+
+        /// The windows that a start finds: highest and bits of each association.
+        fn found(&self, log: &Log, own: ShardOf) -> Vec<(u32, u64)> {
+            let mut state = self.state(own);
+            state.follow(log, None).unwrap();
+            let window = |a: &Association| a.durable(EPOCH).map_or((0, 0), |view| (view.highest, view.bits));
+            state.associations.iter().map(|(association, _)| window(association)).collect()
+        }
+    }
+
+    fn save(log: &Log, own: ShardOf, position: Position, state: &Rebuilding<'_>) {
+        let Rebuilding { associations, classics, groups, .. } = state;
+        write(log, own, position, &Books { associations, classics, groups }).unwrap();
     }
 
     /// One report of each association.
@@ -295,18 +335,9 @@ mod tests {
         writer.commit().unwrap()
     }
 
-    /// The windows that a start finds: highest and bits of each association.
-    fn found(log: &Log, own: ShardOf) -> Vec<(u32, u64)> {
-        let (mut associations, mut classics) = (associations(own), classics());
-        read(log, &mut associations, &mut classics).unwrap();
-        associations
-            .iter()
-            .map(|a| a.durable(EPOCH).map_or((0, 0), |view| (view.highest, view.bits)))
-            .collect()
-    }
-
     #[test]
     fn checkpoints_of_other_shards_at_other_positions_are_put_together() {
+        let keys = Keys::new();
         let log = Log::new(Arc::new(ForgetfulFiles::default()), Path::new("/journal").into());
         let mut writer = Writer::open(log.files(), log.folder(), Settings::default(), log.durable()).unwrap();
         let own = |shard, shards| ShardOf { shard, shards };
@@ -314,13 +345,13 @@ mod tests {
         for (round, shard) in [(0, Some(1)), (1, None), (2, Some(0)), (3, None)] {
             let position = append(&mut writer, round);
             let Some(shard) = shard else { continue };
-            let (mut state, mut cache) = (associations(own(shard, 2)), classics());
-            replay(&log, Position::START, &mut state, &mut cache).unwrap();
-            write(&log, own(shard, 2), position, &state, &cache).unwrap();
+            let mut state = keys.state(own(shard, 2));
+            state.replay(&log, Position::START).unwrap();
+            save(&log, own(shard, 2), position, &state);
         }
         for shards in 1..5 {
             for shard in 0..shards {
-                let windows = found(&log, own(shard, shards));
+                let windows = keys.found(&log, own(shard, shards));
                 assert!(
                     windows.iter().all(|window| *window == (3, 0b1111)),
                     "{shard} of {shards}: {windows:?}"
@@ -332,12 +363,12 @@ mod tests {
         let end = append(&mut writer, 4);
         for shard in 0..3 {
             assert_eq!(names().iter().filter(|name| name.ends_with("-of-2")).count(), 2);
-            let (mut state, mut cache) = (associations(own(shard, 3)), classics());
-            read(&log, &mut state, &mut cache).unwrap();
-            write(&log, own(shard, 3), end, &state, &cache).unwrap();
+            let mut state = keys.state(own(shard, 3));
+            state.follow(&log, None).unwrap();
+            save(&log, own(shard, 3), end, &state);
         }
         assert_eq!(names(), ["windows-0-of-3", "windows-1-of-3", "windows-2-of-3"]);
-        assert!(found(&log, own(0, 1)).iter().all(|window| *window == (4, 0b1_1111)));
+        assert!(keys.found(&log, own(0, 1)).iter().all(|window| *window == (4, 0b1_1111)));
     }
 
     #[test]
@@ -351,17 +382,19 @@ mod tests {
 
     #[test]
     fn cut_chunks_are_no_panic() {
-        let mut associations = Associations::new(0, 1);
-        let mut classics = Classics::new(Default::default());
+        let keys = Keys::new();
+        let mut state = keys.state(ShardOf { shard: 0, shards: 1 });
         let mut chunk = vec![MESSAGE];
-        chunk.extend_from_slice(&[7; MESSAGE_OCTETS - 1]);
+        chunk.extend_from_slice(&[7; 13]);
         chunk.push(ASSOCIATION);
         chunk.extend_from_slice(&[9; ASSOCIATION_OCTETS - 1]);
         chunk.push(IV_FLOOR);
-        chunk.extend_from_slice(&[9; IV_FLOOR_OCTETS - 1]);
+        chunk.extend_from_slice(&[9; 8]);
+        chunk.push(GROUP);
+        chunk.extend_from_slice(&[9; 10]);
         for end in 0..=chunk.len() {
-            take_in(&chunk[..end], &mut associations, &mut classics);
+            let _ = Checkpoints::default().take_in(&chunk[..end], &mut state);
         }
-        assert_eq!(classics.cache().iter().count(), 1);
+        assert_eq!(state.classics.cache().iter().count(), 1);
     }
 }
