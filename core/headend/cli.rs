@@ -4,6 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::client::{
+    ApiArgs, CampaignCommand, CommandCommand, DeviceCommand, GroupCommand, TokenCommand as BearerCommand,
+};
+use crate::policy::PolicyCommand;
+
 /// An open head-end for advanced metering.
 #[derive(Debug, Parser)]
 #[command(name = "metergraph", version, about, disable_help_subcommand = true)]
@@ -81,6 +86,48 @@ pub enum Command {
     /// Transport plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Commands to end devices and groups, through a head-end's interface.
+    Command {
+        /// Which.
+        #[command(subcommand)]
+        command: CommandCommand,
+        /// The interface.
+        #[command(flatten)]
+        api: ApiArgs,
+    },
+    /// Groups of end devices.
+    Group {
+        /// What.
+        #[command(subcommand)]
+        command: GroupCommand,
+        /// The interface.
+        #[command(flatten)]
+        api: ApiArgs,
+    },
+    /// Epoch campaigns.
+    Campaign {
+        /// What.
+        #[command(subcommand)]
+        command: CampaignCommand,
+        /// The interface.
+        #[command(flatten)]
+        api: ApiArgs,
+    },
+    /// One end device.
+    Device {
+        /// What.
+        #[command(subcommand)]
+        command: DeviceCommand,
+        /// The interface.
+        #[command(flatten)]
+        api: ApiArgs,
+    },
+    /// Bearer tokens of a head-end's interface.
+    #[command(subcommand)]
+    Token(BearerCommand),
+    /// The policy of a signer.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Runs a head-end and a fleet as two processes, and compares what both say.
     Demo(DemoArgs),
 }
@@ -149,6 +196,21 @@ pub enum KeysCommand {
         /// Where the holders' tokens are (`tokens.toml`); default: files in the state folder, for labs.
         #[arg(long, value_name = "CONFIG")]
         token: Option<PathBuf>,
+    },
+    /// Moves all associations to a later epoch: one signed command for a group, the others one by one.
+    AdvanceEpoch {
+        /// Steps, 1 to 4.
+        #[arg(long, default_value_t = 1)]
+        delta: u8,
+        /// Devices that are told one by one at the same time, at most.
+        #[arg(long, default_value_t = 1000)]
+        wave: u32,
+        /// The group that is told at once.
+        #[arg(long)]
+        group: Option<String>,
+        /// The interface.
+        #[command(flatten)]
+        api: ApiArgs,
     },
     /// Ceremonies of the tokens that hold the keys.
     #[command(flatten)]

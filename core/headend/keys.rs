@@ -1,7 +1,7 @@
 //! `metergraph keys ...`: the key store of a state folder.
 
 pub mod ceremony;
-mod lab_key;
+pub(crate) mod lab_key;
 mod manifest;
 mod trust;
 
@@ -34,6 +34,9 @@ pub fn keys(command: &KeysCommand) -> miette::Result<ExitCode> {
         KeysCommand::Init { state, system, root, lab_root, token } => {
             init(state, system.as_deref(), token.as_deref())?;
             trust::set_root(state, root.as_deref(), lab_root.as_deref())
+        }
+        KeysCommand::AdvanceEpoch { delta, wave, group, api } => {
+            return crate::client::advance(*delta, *wave, group.as_deref(), api);
         }
         KeysCommand::Tokens(command) => ceremony::tokens(command),
         KeysCommand::Trust(command) => trust::trust(command),

@@ -4,6 +4,7 @@
 //! [`dispatch`] carries out a command.
 
 pub mod cli;
+pub mod client;
 pub mod compare;
 mod demo;
 mod fleet;
@@ -13,6 +14,7 @@ mod journal;
 pub mod keys;
 pub mod kinds;
 mod logging;
+pub mod policy;
 pub mod run;
 mod status;
 
@@ -43,6 +45,12 @@ pub fn dispatch(command: Command) -> miette::Result<ExitCode> {
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Journal { state } => journal::print(&state),
         Command::Plugin(PluginCommand::Describe { file }) => Ok(graph_file::plugins::describe(&file)),
+        Command::Command { command, api } => client::command(&command, &api),
+        Command::Group { command, api } => client::group(&command, &api),
+        Command::Campaign { command, api } => client::campaign(&command, &api),
+        Command::Device { command, api } => client::device(&command, &api),
+        Command::Token(command) => client::token(&command),
+        Command::Policy(command) => policy::policy(&command),
         Command::Demo(args) => demo::demo(&args),
     }
 }

@@ -42,9 +42,9 @@ fn a_command_is_submitted_shown_and_listed() {
     assert_eq!(command.history.iter().map(|step| &*step.what).collect::<Vec<_>>(), ["accepted", "ended"]);
     // The digest can be computed anew from what is shown.
     let intent: Intent = command.intent.unwrap();
-    assert_eq!(intent.digest().unwrap(), command.digest);
+    assert_eq!(seal::hex::Hex(&intent.digest().unwrap()).to_string(), command.digest);
     let other = Intent { body: "00".into(), ..intent };
-    assert_ne!(other.digest().unwrap(), command.digest);
+    assert_ne!(seal::hex::Hex(&other.digest().unwrap()).to_string(), command.digest);
 
     accepted(&operator.post("/v1/commands", &disconnect("b")), 202);
     let listed = |query: &str| {

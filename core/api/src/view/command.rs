@@ -1,10 +1,11 @@
 //! Commands: what is asked for, what became of it.
 
 use commands::front::{self, CommandView, Receipted, Word};
+use seal::command::Class;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::text::hex_of;
+use super::text::{FieldError, Named, hex_of, octets};
 use super::{Order, To};
 
 /// The longest request id, in octets.
@@ -307,12 +308,72 @@ impl From<CommandView> for Command {
 }
 
 impl Intent {
-    /// Reads an intent's octets.
+    /// The fields of an intent's octets; `None` when they are none.
     #[must_use]
     pub fn read(octets: &[u8]) -> Option<Self> {
-        let _ = octets;
-        Some(Self { id: String::new(), system: String::new(), skid: 1, class: 1, to: To::Device(String::new()), membership: 0, body: String::new(), nbf: 1, ttl_min: 1, requester: String::new() })
+        let intent = commands::intent::Intent::read(octets)?;
+        Some(Self {
+            id: intent.id.to_string(),
+            system: intent.system.to_string(),
+            skid: intent.skid,
+            class: intent.class.octet(),
+            to: intent.addressee.into(),
+            membership: intent.membership,
+            body: hex_of(&intent.body),
+            nbf: intent.nbf,
+            ttl_min: intent.ttl,
+            requester: intent.requester,
+        })
     }
-    /// Digest.
-    pub fn digest(&self) -> Result<String, crate::view::FieldError> { Ok(String::new()) }
+
+    /// SHA-256 over the intent, computed from the fields: what an approver signs is what he reads.
+    ///
+    /// # Errors
+    /// [`FieldError`] names a field that holds something else.
+    pub fn digest(&self) -> Result<[u8; 32], FieldError> {
+        let class = Class::from_octet(self.class);
+        let intent = commands::intent::Intent {
+            id: self.id.read("intent.id")?,
+            system: self.system.read("intent.system")?,
+            skid: self.skid,
+            class: class.ok_or_else(|| FieldError::new("intent.class", "classes are 0 to 5"))?,
+            addressee: self.to.addressee()?,
+            membership: self.membership,
+            body: octets("intent.body", &self.body)?,
+            nbf: self.nbf,
+            ttl: self.ttl_min,
+            requester: self.requester.clone(),
+        };
+        Ok(intent.digest())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seal::command::Addressee;
+    use seal::ids::{Dev, System};
+
+    #[test]
+    fn an_intent_is_shown_whole_and_its_digest_is_that_of_what_is_shown() {
+        let intent = commands::intent::Intent {
+            id: front::CommandId([7; 16]),
+            system: System([1; 8]),
+            skid: 1,
+            class: Class::Load,
+            addressee: Addressee::Device(Dev([2; 8])),
+            membership: 0,
+            body: vec![1, 2, 3],
+            nbf: 4,
+            ttl: 5,
+            requester: "alice".into(),
+        };
+        let shown = Intent::read(&intent.octets()).unwrap();
+        assert_eq!(shown.digest(), Ok(intent.digest()));
+        let other = Intent { body: "010204".into(), ..shown.clone() };
+        assert_ne!(other.digest(), Ok(intent.digest()));
+        let wrong = Intent { class: 9, ..shown };
+        assert!(wrong.digest().unwrap_err().to_string().starts_with("`intent.class`"));
+        assert_eq!(Intent::read(b"none"), None);
+    }
 }
