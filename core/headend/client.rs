@@ -124,7 +124,7 @@ impl Client {
         }
         let status = answer.status();
         match answer.body_mut().read_json::<Problem>() {
-            Ok(Problem { code, detail, help: Some(help), .. }) => Err(miette!(help = "{help}", "{code}: {detail}")),
+            Ok(Problem { code, detail, help: Some(help), .. }) => Err(miette!(help = help, "{code}: {detail}")),
             Ok(Problem { code, detail, .. }) => Err(miette!("{code}: {detail}")),
             Err(_) => Err(miette!("the interface answered {status}")),
         }

@@ -18,6 +18,8 @@ pub struct Lab {
     pub port: u16,
     /// Where it serves metrics.
     pub http: u16,
+    /// Where its interface is.
+    pub api: u16,
 }
 
 /// A child process that is killed when dropped.
@@ -38,7 +40,7 @@ pub fn free_port() -> u16 {
 impl Lab {
     /// A laboratory with so many profile-1 devices; `more` is appended to the shipment file.
     pub fn new(devices: u32, more: &str) -> Self {
-        let lab = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), http: free_port() };
+        let lab = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), http: free_port(), api: free_port() };
         lab.must(
             &["keys", "sample", "--devices", &devices.to_string(), "--profile"],
             &[&root().join("graphs/profiles/residential.toml"), Path::new("--out"), &lab.shipment()],
@@ -53,7 +55,7 @@ impl Lab {
 
     /// A laboratory whose devices are only known by a manifest: they have to register.
     pub fn registering(devices: u32) -> Self {
-        let lab = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), http: free_port() };
+        let lab = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), http: free_port(), api: free_port() };
         let (root_key, devices) = (lab.file("root.key"), devices.to_string());
         lab.must(
             &["keys", "init", "--system", SYSTEM, "--lab-root"],
@@ -98,6 +100,7 @@ impl Lab {
     pub fn graph_text(&self, more: &str) -> String {
         let text = std::fs::read_to_string(root().join("graphs/demo.toml")).unwrap();
         let text = text.replace("127.0.0.1:11153", &format!("127.0.0.1:{}", self.port));
+        let text = text.replace("127.0.0.1:18443", &format!("127.0.0.1:{}", self.api));
         text.replace("127.0.0.1:19153", &format!("127.0.0.1:{}", self.http)) + "\n" + more
     }
 

@@ -17,7 +17,7 @@ use crate::bucket::Rate;
 use crate::server::Server;
 use crate::service::{Limits, Service};
 use crate::tls::{self, TlsFiles};
-use crate::tokens::Tokens;
+use crate::tokens::{TokenError, Tokens};
 
 /// How often the worker looks at its orders, the token file and what to tell.
 const LOOK: Duration = Duration::from_millis(500);
@@ -92,9 +92,15 @@ impl NodeKind for ApiKind {
         let desk = desk.ok_or_else(|| BuildError::new(env, format!("the desk `{name}` is not open")))?;
         let path = env.state.join(config.text("tokens"));
         let changed = changed(&path);
-        let tokens = Tokens::read(&path).map_err(|error| {
-            BuildError::caused(env, format!("token file {} (`metergraph token add`)", path.display()), error)
-        })?;
+        let tokens = match Tokens::read(&path) {
+            Ok(tokens) => tokens,
+            // Nobody may call until there is a token; it is looked for again and again.
+            Err(TokenError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Tokens::default(),
+            Err(error) => {
+                let what = format!("token file {} (`metergraph token add`)", path.display());
+                return Err(BuildError::caused(env, what, error));
+            }
+        };
         let files = |table: &std::collections::BTreeMap<String, Value>| {
             let path = |key: &str| match table.get(key) {
                 Some(Value::Text(text)) => Some(env.state.join(text)),

@@ -265,7 +265,9 @@ fn finish(client: &Client, args: &ApiArgs, id: &str, within: Duration) -> miette
     let mut state = String::new();
     loop {
         let left = within.saturating_sub(since.elapsed());
-        let wait = left.as_secs().min(WAIT_S);
+        // Rounded up: a wait for nothing would ask again and again.
+        let wait = left.as_millis().div_ceil(1000).min(u128::from(WAIT_S));
+        let wait = u64::try_from(wait).unwrap_or(WAIT_S);
         let path = format!("/v1/commands/{id}?wait={wait}");
         let command: Command = client.get(&path, Duration::from_secs(wait))?;
         if let Some(outcome) = &command.outcome {

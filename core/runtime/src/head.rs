@@ -135,14 +135,32 @@ impl Head {
         self.wires.iter().any(|wire| wire.from == name || wire.to == name)
     }
 
+    /// Whether what `from` gives leads to `to`, at any remove.
+    fn leads(&self, from: &str, to: &str) -> bool {
+        let (mut found, mut next) = (vec![from], 0);
+        while let Some(node) = found.get(next).copied() {
+            next += 1;
+            for wire in self.wires.iter().filter(|wire| wire.from == node) {
+                if wire.to == to {
+                    return true;
+                }
+                if !found.contains(&wire.to.as_str()) {
+                    found.push(&wire.to);
+                }
+            }
+        }
+        false
+    }
+
     /// Whether it is this member's turn to drain: transports at once, others when all that they read from
-    /// has ended, nodes without any wire (they serve the others) last.
+    /// has ended, nodes without any wire (they serve the others) last. Who reads a log that it writes to, by
+    /// whatever way, does not wait for the log's end, which waits for its own.
     fn is_due(&self, member: &Member) -> bool {
         if member.source {
             true
         } else if self.is_wired(&member.name) {
             let mut writers = self.wires.iter().filter(|wire| wire.to == member.name);
-            writers.all(|wire| self.node_ended(&wire.from))
+            writers.all(|wire| self.node_ended(&wire.from) || self.leads(&member.name, &wire.from))
         } else {
             self.members.iter().all(|other| !self.is_wired(&other.name) || self.node_ended(&other.name))
         }

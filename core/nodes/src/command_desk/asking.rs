@@ -8,7 +8,7 @@ use commands::front::{
 };
 use commands::group::GroupChange;
 use commands::intent::Intent;
-use seal::command::{Addressee, Classes};
+use seal::command::{Addressee, Class, Classes};
 use seal::ids::{Dev, Gid, Sid};
 use seal::signature::sha256;
 
@@ -177,6 +177,8 @@ impl CommandDesk {
         let body = self.known.body(order, *addressee, &mut *of_group, self.sequence, now_ms)?;
         drop(of_group);
         self.desk.check_class(submission, body.class)?;
+        let now = u32::try_from(now_ms / 1000).unwrap_or(u32::MAX);
+        let nbf = nbf.unwrap_or_else(|| self.begins(*addressee, body.class, now));
         let intent = Intent {
             id: CommandId(random()?),
             system: self.known.directory.system(),
@@ -185,7 +187,7 @@ impl CommandDesk {
             addressee: *addressee,
             membership,
             body: body.octets,
-            nbf: nbf.unwrap_or_else(|| u32::try_from(now_ms / 1000).unwrap_or(u32::MAX)),
+            nbf,
             ttl: *ttl_min,
             requester: requester.clone(),
         };
@@ -205,6 +207,28 @@ impl CommandDesk {
             body: intent.body,
             intent: octets,
         })
+    }
+
+    /// When a command begins that is to begin now: of class 3 a device carries out each only after the one
+    /// before, told by whole seconds, whether it was told alone or in a group.
+    fn begins(&mut self, addressee: Addressee, class: Class, now: u32) -> u32 {
+        if class != Class::Load {
+            return now;
+        }
+        self.begun.retain(|_, nbf| *nbf >= now);
+        let groups = self.desk.groups();
+        let concerns = |other: &Addressee| match (addressee, *other) {
+            (Addressee::Device(dev), Addressee::Device(other)) => dev == other,
+            (Addressee::Device(dev), Addressee::Group(gid)) | (Addressee::Group(gid), Addressee::Device(dev)) => {
+                groups.is_member(gid, dev)
+            }
+            // They may have members in common.
+            (Addressee::Group(_), Addressee::Group(_)) => true,
+        };
+        let last = self.begun.iter().filter(|(other, _)| concerns(other)).map(|(_, nbf)| *nbf).max();
+        let nbf = last.map_or(now, |last| last.saturating_add(1).max(now));
+        self.begun.insert(addressee, nbf);
+        nbf
     }
 
     fn new_group(&self, name: &str, classes: Classes) -> Result<Gid, Refusal> {

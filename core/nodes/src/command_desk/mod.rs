@@ -24,6 +24,7 @@ use keystore::GroupKeySource;
 use node::{
     BatchPool, Context, Counter, Doorbell, Env, Frame, Gauge, Next, NodeError, Reason, Severity, Source, Worker,
 };
+use seal::command::Addressee;
 use seal::ids::{Dev, Epoch, Gid, Sid};
 
 use crate::clock::unix_s;
@@ -71,6 +72,8 @@ struct CommandDesk {
     front: Arc<Front>,
     /// Orders of a campaign's candidates that are not settled.
     issuing: HashMap<u32, usize>,
+    /// When class-3 commands of this and later seconds begin.
+    begun: HashMap<Addressee, u32>,
     /// Names a procedure's call.
     sequence: u8,
     /// The journal's node.
@@ -145,14 +148,27 @@ impl Worker for CommandDesk {
             let more = self.turn(context, &mut ways, &mut reader)?;
             self.checkpoint(context, &log, &reader, false)?;
             match context.next(if more { Duration::ZERO } else { LOOK })? {
-                // The journal has ended: what is told now is told nobody.
-                Next::Finished => {
-                    while self.follow(context, &mut reader)? {}
-                    return self.checkpoint(context, &log, &reader, true);
-                }
+                Next::Finished => break,
                 Next::Batch { .. } | Next::Event(_) | Next::Idle => {}
             }
         }
+        // The journal waits for this node to end: nothing new is begun, what is under way is settled.
+        self.close_front();
+        while !(ways.records.is_empty() && ways.intents.is_empty() && ways.orders.is_empty()) {
+            self.hear(context, &mut ways, &mut reader)?;
+            ways.send(context);
+            context.wait(LOOK)?;
+        }
+        while self.follow(context, &mut reader)? {}
+        self.checkpoint(context, &log, &reader, true)
+    }
+}
+
+impl Ways {
+    fn send(&mut self, context: &mut Context) {
+        self.records.send(context);
+        self.intents.send(context);
+        self.orders.send(context);
     }
 }
 
@@ -173,6 +189,7 @@ impl CommandDesk {
             keys,
             front,
             issuing: HashMap::new(),
+            begun: HashMap::new(),
             sequence: 0,
             journal: env.readers("records").into_iter().next().unwrap_or_default().to_owned(),
             checkpoint_octets,
@@ -200,8 +217,44 @@ impl CommandDesk {
         Ok(reader)
     }
 
+    /// Answers those who wait, and those who come later, that the desk is closed.
+    fn close_front(&self) {
+        let front = Arc::downgrade(&self.front);
+        self.front.set_bell(move || drop(front.upgrade().and_then(|front| front.take())));
+        while let Some(asked) = self.front.take() {
+            drop(asked);
+        }
+    }
+
     /// Reads, hears, answers, acts, sends. Answers whether there is more to be done at once.
     fn turn(
+        &mut self,
+        context: &mut Context,
+        ways: &mut Ways,
+        reader: &mut Reader,
+    ) -> Result<bool, NodeError> {
+        let mut more = self.hear(context, ways, reader)?;
+        while !ways.records.is_full()
+            && let Some(asked) = self.front.take()
+        {
+            more = true;
+            self.asked(ways, asked);
+        }
+        let full = ways.intents.is_full() || ways.orders.is_full() || ways.records.is_full();
+        let now = unix_s();
+        if !full && self.desk.due().is_some_and(|due| due <= now) {
+            for action in self.desk.act(now, ACTIONS_A_TURN, &self.known) {
+                self.act(ways, action);
+            }
+        }
+        ways.send(context);
+        self.numbers.pending.set(i64::try_from(self.desk.pending()).unwrap_or(i64::MAX));
+        Ok(more)
+    }
+
+    /// Hears what is settled and what the log tells, and answers who waited for it. Answers whether there may
+    /// be more to read.
+    fn hear(
         &mut self,
         context: &mut Context,
         ways: &mut Ways,
@@ -223,23 +276,6 @@ impl CommandDesk {
         for (order, outcome) in ordered {
             self.ordered(ways, order, outcome);
         }
-        while !ways.records.is_full()
-            && let Some(asked) = self.front.take()
-        {
-            more = true;
-            self.asked(ways, asked);
-        }
-        let full = ways.intents.is_full() || ways.orders.is_full() || ways.records.is_full();
-        let now = unix_s();
-        if !full && self.desk.due().is_some_and(|due| due <= now) {
-            for action in self.desk.act(now, ACTIONS_A_TURN, &self.known) {
-                self.act(ways, action);
-            }
-        }
-        ways.records.send(context);
-        ways.intents.send(context);
-        ways.orders.send(context);
-        self.numbers.pending.set(i64::try_from(self.desk.pending()).unwrap_or(i64::MAX));
         Ok(more)
     }
 
