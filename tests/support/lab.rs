@@ -40,7 +40,12 @@ pub fn free_port() -> u16 {
 impl Lab {
     /// A laboratory with so many profile-1 devices; `more` is appended to the shipment file.
     pub fn new(devices: u32, more: &str) -> Self {
-        let lab = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), http: free_port(), api: free_port() };
+        let lab = Self {
+            folder: tempfile::tempdir().unwrap(),
+            port: free_port(),
+            http: free_port(),
+            api: free_port(),
+        };
         lab.must(
             &["keys", "sample", "--devices", &devices.to_string(), "--profile"],
             &[&root().join("graphs/profiles/residential.toml"), Path::new("--out"), &lab.shipment()],
@@ -55,7 +60,12 @@ impl Lab {
 
     /// A laboratory whose devices are only known by a manifest: they have to register.
     pub fn registering(devices: u32) -> Self {
-        let lab = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), http: free_port(), api: free_port() };
+        let lab = Self {
+            folder: tempfile::tempdir().unwrap(),
+            port: free_port(),
+            http: free_port(),
+            api: free_port(),
+        };
         let (root_key, devices) = (lab.file("root.key"), devices.to_string());
         lab.must(
             &["keys", "init", "--system", SYSTEM, "--lab-root"],

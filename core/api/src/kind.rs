@@ -1,6 +1,7 @@
 //! The node kind: what it may be told, what is refused before anything is opened, and its worker.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -143,9 +144,12 @@ fn is_loopback(listen: &str) -> bool {
     }
 }
 
-/// When the token file was written last.
-fn changed(path: &std::path::Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|data| data.modified()).ok()
+/// Which token file it is, and when it was written: two writings may share a tick of the clock.
+type Written = (SystemTime, u64, u64);
+
+fn changed(path: &std::path::Path) -> Option<Written> {
+    let data = std::fs::metadata(path).ok()?;
+    Some((data.modified().ok()?, data.ino(), data.len()))
 }
 
 struct Doorkeeper {
@@ -153,7 +157,7 @@ struct Doorkeeper {
     open: Option<(TcpListener, Option<ServerConfig>)>,
     service: web::Data<Service>,
     path: PathBuf,
-    changed: Option<SystemTime>,
+    changed: Option<Written>,
 }
 
 impl Worker for Doorkeeper {

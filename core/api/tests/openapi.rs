@@ -18,7 +18,7 @@ fn the_committed_description_is_the_one_that_is_served() {
     let committed = std::fs::read_to_string(&path).unwrap();
     assert!(
         committed == openapi::text(),
-        "core/api/openapi.json has drifted; `metergraph api openapi > core/api/openapi.json` writes it anew"
+        "core/api/openapi.json has drifted; `METERGRAPH_BLESS=1 cargo test -p metergraph-api` writes it anew"
     );
 }
 

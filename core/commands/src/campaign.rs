@@ -117,6 +117,8 @@ impl CampaignChange {
 /// All campaigns that are remembered; the last one may be under way.
 #[derive(Debug, Default)]
 pub struct Campaigns {
+    /// A group's command has so many seconds before its silent members are told one by one.
+    catch_up_s: u64,
     courses: BTreeMap<u32, Course>,
     going: Going,
 }
@@ -129,6 +131,12 @@ impl PartialEq for Campaigns {
 }
 
 impl Campaigns {
+    /// No campaign yet.
+    #[must_use]
+    pub fn new(catch_up_s: u64) -> Self {
+        Self { catch_up_s, ..Self::default() }
+    }
+
     /// The number of the next one.
     #[must_use]
     pub fn next_number(&self) -> u32 {
@@ -308,7 +316,14 @@ impl Campaigns {
             }
             return;
         }
-        // While the group's command is in force, its members are left alone.
+        // Members are left alone for as long as the group's command has to reach them.
+        if course.broadcast == Broadcast::Open {
+            let since = *self.going.open_since.get_or_insert(now);
+            if now >= since.saturating_add(self.catch_up_s) && self.going.told_at != Some(since) {
+                self.going.told_at = Some(since);
+                actions.push(Action::Campaign(CampaignChange::Told { campaign }));
+            }
+        }
         let spare = group.filter(|_| course.broadcast == Broadcast::Open);
         let left_alone = |dev: Dev| spare.is_some_and(|gid| groups.is_member(gid, dev));
         let going = &mut self.going;

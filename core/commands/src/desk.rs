@@ -56,6 +56,8 @@ pub struct Settings {
     pub broadcasts_max: u32,
     /// How groups are kept.
     pub groups: GroupSettings,
+    /// An epoch campaign's command to a group has so long before its silent members are told one by one.
+    pub catch_up_s: u64,
 }
 
 impl Default for Settings {
@@ -69,6 +71,7 @@ impl Default for Settings {
             repeat_max_s: 900,
             broadcasts_max: 5,
             groups: GroupSettings { epoch_s: 30 * 86_400, lead_s: 600 },
+            catch_up_s: 900,
         }
     }
 }
@@ -177,7 +180,8 @@ pub struct Desk {
 impl PartialEq for Desk {
     /// Whether the log told both the same.
     fn eq(&self, other: &Self) -> bool {
-        self.table == other.table && self.groups == other.groups && self.campaigns == other.campaigns
+        (self.clock, &self.table) == (other.clock, &other.table)
+            && (&self.groups, &self.campaigns) == (&other.groups, &other.campaigns)
     }
 }
 
@@ -200,7 +204,7 @@ impl Desk {
             settings,
             table: Table::new(settings),
             groups: Groups::new(settings.groups),
-            campaigns: Campaigns::default(),
+            campaigns: Campaigns::new(settings.catch_up_s),
             clock: 0,
             seen: Seen::default(),
             time_requests: Vec::new(),
@@ -474,6 +478,7 @@ impl Desk {
         self.table.tell(each);
         self.groups.tell_books(each);
         self.campaigns.tell_progress(&mut |heard| each(clock, heard));
+        each(clock, Heard::Clock);
     }
 }
 

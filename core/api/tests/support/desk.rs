@@ -14,8 +14,6 @@ use commands::front::{
 use seal::command::Addressee;
 use seal::ids::{Dev, Epoch, Gid, Sid, System};
 
-struct Intent {id: [u8;16], system: System, skid: u8, class: seal::command::Class, addressee: Addressee, membership: u64, body: Vec<u8>, nbf: u32, ttl_min: u16, requester: String}
-impl Intent { fn digest(&self) -> [u8;32] {[1;32]} fn octets(&self) -> Vec<u8> {vec![]}}
 
 /// The end device that exists.
 pub const DEV: Dev = Dev([0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77]);
@@ -208,8 +206,8 @@ impl Desk {
         id[15] = number as u8;
         let nbf = submission.nbf.unwrap_or(1_700_000_000);
         let class = if matches!(submission.order, OrderKind::ReadTables(_)) { 0 } else { 3 };
-        let intent = Intent {
-            id,
+        let intent = commands::intent::Intent {
+            id: CommandId(id),
             system: System([7; 8]),
             skid: 1,
             class: seal::command::Class::from_octet(class).unwrap(),
@@ -217,7 +215,7 @@ impl Desk {
             membership: 0,
             body: self.body.lock().unwrap().clone(),
             nbf,
-            ttl_min: submission.ttl_min,
+            ttl: submission.ttl_min,
             requester: submission.requester.clone(),
         };
         let group = matches!(submission.addressee, Addressee::Group(_));

@@ -95,6 +95,10 @@ impl Course {
 /// How the desk goes about it: gone with a restart.
 #[derive(Debug, Default)]
 pub(super) struct Going {
+    /// Since when the group's command is under way, as far as this run has seen.
+    pub(super) open_since: Option<u64>,
+    /// For which of them the members' time was said to be over.
+    pub(super) told_at: Option<u64>,
     pub(super) due: u64,
     /// When the shards were asked to issue.
     pub(super) issue_at: Option<u64>,

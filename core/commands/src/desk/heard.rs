@@ -126,6 +126,8 @@ pub enum Heard {
     Group(GroupChange),
     /// A campaign went on.
     Campaign(CampaignChange),
+    /// Nothing but its time, told again by a checkpoint.
+    Clock,
 }
 
 /// A command as it was taken.

@@ -148,12 +148,16 @@ impl CommandDesk {
     }
 
     /// The answer to a request id that was used before.
-    fn repeated(&self, submission: &Submission) -> Option<Result<Accepted, Refusal>> {
-        let before = self.desk.requested(&submission.request_id)?;
-        if before.content != content(submission) {
-            return Some(Err(Refusal::RequestId(submission.request_id.clone())));
+    pub(super) fn repeated(&self, submission: &Submission) -> Option<Result<Accepted, Refusal>> {
+        let request_id = &submission.request_id;
+        let before = self.desk.requested(request_id);
+        let used_for = before.map(|before| &before.content).or_else(|| self.offered.get(request_id))?;
+        if *used_for != content(submission) {
+            return Some(Err(Refusal::RequestId(request_id.clone())));
         }
-        Some(Ok(Accepted { id: before.id, digest: before.digest, repeated: true }))
+        // While it is not durable yet, nobody can be told that it is.
+        let accepted = |before: &Taken| Accepted { id: before.id, digest: before.digest, repeated: true };
+        Some(before.map(accepted).ok_or(Refusal::TimedOut))
     }
 
     /// The command of a submission, as it is to be written.

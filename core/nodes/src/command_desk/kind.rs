@@ -43,6 +43,7 @@ impl NodeKind for CommandDeskKind {
                 FieldSpec::integer("broadcasts_max", (1, 1000), 5, "A group command is sent so often, at most."),
                 seconds("group_epoch_s", (3600, 2_592_000), 2_592_000, "After a removal a group's key is new at the latest so many seconds after the last one."),
                 seconds("group_lead_s", (0, 86_400), 600, "A group's key goes out so many seconds before it comes into force."),
+                seconds("catch_up_s", (1, 604_800), 900, "An epoch campaign's command to a group has so many seconds before its silent members are told one by one."),
                 FieldSpec::integer("checkpoint_mib", (1, 65_536), 64, "Journal between two checkpoints of the desk, in MiB."),
             ],
             inputs: vec![InputSpec::one(PortType::Log)],
@@ -67,6 +68,7 @@ impl NodeKind for CommandDeskKind {
             repeat_s: seconds("repeat_s"),
             repeat_max_s: seconds("repeat_max_s"),
             broadcasts_max: u32::try_from(config.integer("broadcasts_max")).unwrap_or(1),
+            catch_up_s: seconds("catch_up_s"),
             groups: GroupSettings { epoch_s: seconds("group_epoch_s"), lead_s: seconds("group_lead_s") },
             ..Settings::default()
         };

@@ -72,6 +72,8 @@ struct CommandDesk {
     front: Arc<Front>,
     /// Orders of a campaign's candidates that are not settled.
     issuing: HashMap<u32, usize>,
+    /// Request ids on their way to the log, with what was asked for: nothing is taken twice.
+    offered: HashMap<String, [u8; 32]>,
     /// When class-3 commands of this and later seconds begin.
     begun: HashMap<Addressee, u32>,
     /// Names a procedure's call.
@@ -189,6 +191,7 @@ impl CommandDesk {
             keys,
             front,
             issuing: HashMap::new(),
+            offered: HashMap::new(),
             begun: HashMap::new(),
             sequence: 0,
             journal: env.readers("records").into_iter().next().unwrap_or_default().to_owned(),
@@ -208,6 +211,7 @@ impl CommandDesk {
         desk.begin(unix_s());
         self.desk = desk;
         self.issuing.clear();
+        self.offered.clear();
         self.checkpointed = stored;
         if stored.is_some() {
             log.mark(&self.env.node);
@@ -270,6 +274,11 @@ impl CommandDesk {
         while more && !settled.is_empty() {
             more = self.follow(context, reader)?;
         }
+        self.offered.retain(|request_id, _| self.desk.requested(request_id).is_none());
+        if ways.records.is_empty() {
+            // What is not heard by now was not written.
+            self.offered.clear();
+        }
         for (after, outcome) in settled {
             self.answer(after, outcome);
         }
@@ -305,7 +314,7 @@ impl CommandDesk {
                     .map(|(approver, signature)| Approval { approver, signature })
                     .collect();
                 let request = SigningRequest::join(&intent, &approvals);
-                ways.intents.push(0, |batch| drop(batch.push(&request, Frame::default())), None);
+                ways.intents.push(0, |batch| _ = batch.push(&request, Frame::default()), None);
             }
             Action::Send { dev, signed, .. } => match self.known.directory.sid(dev) {
                 Some(sid) => ways.orders.order(&Order::Send { sid, signed: &signed }, None),
@@ -327,6 +336,7 @@ impl CommandDesk {
             Action::Issue { campaign, delta, devs } => self.issue(ways, campaign, delta, &devs),
             Action::Campaign(change) => self.record(ways, Heard::Campaign(change), None),
             // A command of the desk's own: who would be told that it is refused?
+            Action::Submit(submission) if self.repeated(&submission).is_some() => {}
             Action::Submit(submission) => match self.taken(&submission) {
                 Ok(taken) => self.record(ways, Heard::Taken(Box::new(taken)), None),
                 Err(_) => self.numbers.unsent.add(1),
@@ -390,7 +400,8 @@ impl CommandDesk {
 
     /// Writes something to the journal; `then` is answered when it is durable.
     fn record(&mut self, ways: &mut Ways, heard: Heard, then: Option<After>) {
-        if matches!(heard, Heard::Taken(_)) {
+        if let Heard::Taken(taken) = &heard {
+            self.offered.insert(taken.request_id.clone(), taken.content);
             self.numbers.taken.add(1);
         }
         let entry = DeskEntry { at: unix_s(), heard };

@@ -141,6 +141,7 @@ impl DeskEntry {
             }
             Heard::Group(change) => group_fields(change, out),
             Heard::Campaign(change) => campaign_fields(change, out),
+            Heard::Clock => out.push(15),
         }
     }
 
@@ -188,6 +189,7 @@ impl DeskEntry {
                 activate_at: fields.u32()?,
                 sealed: fields.rest().to_vec(),
             },
+            15 => ended(Heard::Clock, fields)?,
             what @ 20..=23 => Heard::Group(group(what, fields)?),
             what @ 30..=38 => Heard::Campaign(campaign(what, fields)?),
             _ => return None,
@@ -471,6 +473,7 @@ mod tests {
             Heard::Campaign(CampaignChange::Told { campaign }),
             Heard::Campaign(CampaignChange::Proved { campaign, dev }),
             Heard::Campaign(CampaignChange::Tried { campaign, dev, tries: 2 }),
+            Heard::Clock,
         ]
     }
 

@@ -1,0 +1,402 @@
+//! A desk between a journal, a signer and a shard that the test plays.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use commands::desk::Heard;
+use commands::front::{CommandId, CommandView, Front, OrderKind, Page, Part, Roles, Submission, TableRead};
+use commands::intent::SigningRequest;
+use journal::Writer;
+use journal::files::ForgetfulFiles;
+use keystore::shipment::Shipment;
+use keystore::{Directory, Store};
+use metergraph_nodes::command_desk::CommandDeskKind;
+use metergraph_nodes::journal::Log;
+use metergraph_nodes::order::Order;
+use metergraph_nodes::record::{self, DeskEntry, GroupKey, Origin, Record, Report, Signed};
+use node::context::{Orders, Output, Wiring};
+use node::env::{Services, Wire};
+use node::meters::Reading;
+use node::{
+    Batch, BatchPool, Context, Edge, EdgeName, Env, Meters, NodeError, NodeKind, NodeStatus, Value, WhenFull,
+};
+use seal::command::{Addressee, Command, SignedCommand, sign};
+use seal::ids::{Dev, Epoch, Gid, System};
+use seal::signature::SigningKey;
+
+use super::common::device::PROFILE;
+use super::common::egress::SETTINGS;
+use super::common::graph::config;
+use super::common::wait_for;
+
+const SYSTEM: System = System([0x5a; 8]);
+
+pub fn dev(number: u8) -> Dev {
+    Dev([2, 0, 0, 0x4d, 0x47, 0, 0, number])
+}
+
+/// What a shard was told to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    Send(Dev, Vec<u8>),
+    Broadcast(Gid, Vec<u8>),
+    Deliver(Dev, Gid, Epoch),
+    Issue(u32),
+    Revoke(Dev),
+}
+
+/// The neighbours, played by a thread of their own.
+struct Neighbours {
+    writer: Writer,
+    records: Arc<Edge>,
+    intents: Arc<Edge>,
+    orders: Arc<Edge>,
+    directory: Arc<Directory>,
+    ctr: u32,
+    signed: Vec<CommandId>,
+    told: Vec<Told>,
+    heard: Vec<DeskEntry>,
+    /// Requests that came to the signer.
+    asked: usize,
+}
+
+/// What goes wrong, or waits.
+#[derive(Default)]
+pub struct Faults {
+    /// The journal takes nothing yet.
+    pub journal_waits: AtomicBool,
+    /// The journal cannot be written.
+    pub journal_fails: AtomicBool,
+    /// The signer does not answer.
+    pub signer_sleeps: AtomicBool,
+    done: AtomicBool,
+}
+
+pub struct House {
+    _state: tempfile::TempDir,
+    pub faults: Arc<Faults>,
+    neighbours: Arc<Mutex<Neighbours>>,
+    pump: Option<JoinHandle<()>>,
+    services: Services,
+    meters: Meters,
+    orders: Orders,
+    thread: Option<JoinHandle<Result<(), NodeError>>>,
+}
+
+fn edge(port: &str, to: &str) -> Arc<Edge> {
+    let name = EdgeName {
+        from: "desk".into(),
+        port: port.into(),
+        from_instance: 0,
+        to: to.into(),
+        to_instance: 0,
+    };
+    Arc::new(Edge::new(name, 16, WhenFull::Wait))
+}
+
+impl House {
+    /// A house with so many registered devices.
+    pub fn open(devices: u8) -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let path = state.path().join(keystore::FOLDER);
+        let mut text = format!("{}\n", keystore::shipment::HEADER);
+        for slot in 0..devices {
+            let (dev, secret) = (dev(slot), format!("{:02x}", slot + 1).repeat(32));
+            text += &format!("{dev},SN{slot},.75.{},{PROFILE},profile1,{slot:08x},0,{secret}\n", slot + 1);
+        }
+        let shipment = Shipment::read(text.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
+        Store::init(&path, Some(SYSTEM)).unwrap();
+        let mut store = Store::open(&path).unwrap();
+        store.import(&shipment, &|path| std::fs::read(path).ok(), true).unwrap();
+        let store = Arc::new(store);
+        let directory = Arc::new(store.directory().unwrap());
+        let log = Arc::new(Log::new(Arc::new(ForgetfulFiles::default()), "journal".into()));
+        let writer = Writer::open(log.files(), log.folder(), SETTINGS, log.durable()).unwrap();
+        let services = Services::default();
+        services.provide("journal", Arc::clone(&log));
+        services.provide("keys", Arc::clone(&directory));
+        services.provide("keys", Arc::new(store.credentials()));
+        services.provide("keys", Arc::new(store.group_key_source()));
+        let neighbours = Arc::new(Mutex::new(Neighbours {
+            writer,
+            records: edge("records", "journal"),
+            intents: edge("intents", "signer"),
+            orders: edge("orders", "decrypt"),
+            directory,
+            ctr: 0,
+            signed: Vec::new(),
+            told: Vec::new(),
+            heard: Vec::new(),
+            asked: 0,
+        }));
+        let faults = Arc::new(Faults::default());
+        let pump = {
+            let (neighbours, faults) = (Arc::clone(&neighbours), Arc::clone(&faults));
+            std::thread::spawn(move || {
+                while !faults.done.load(Ordering::SeqCst) {
+                    neighbours.lock().unwrap().serve(&faults);
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            })
+        };
+        let (meters, orders) = (Meters::default(), Orders::default());
+        let mut house = Self {
+            _state: state,
+            faults,
+            neighbours,
+            pump: Some(pump),
+            services,
+            meters,
+            orders,
+            thread: None,
+        };
+        house.start();
+        house
+    }
+
+    fn start(&mut self) {
+        let wire = |port: &str, to: &str| Wire { from: "desk".into(), port: port.into(), to: to.into() };
+        let status = NodeStatus::default();
+        let env = Env {
+            node: "desk".to_owned(),
+            instance: 0,
+            instances: 1,
+            run: 1,
+            state: "state".into(),
+            meters: self.meters.clone(),
+            services: self.services.clone(),
+            pool: BatchPool::new(16),
+            status: status.clone(),
+            wires: Arc::new(vec![
+                wire("records", "journal"),
+                wire("intents", "signer"),
+                wire("orders", "decrypt"),
+            ]),
+            transports: Arc::default(),
+            transport: None,
+        };
+        let settings = [("grace_s", 0_i64), ("repeat_s", 1), ("group_lead_s", 0)];
+        let settings = settings.map(|(key, value)| (key, Value::Integer(value)));
+        let mut worker = CommandDeskKind.build(&config(&CommandDeskKind, settings), &env).unwrap();
+        let mut neighbours = self.neighbours.lock().unwrap();
+        neighbours.records = edge("records", "journal");
+        neighbours.intents = edge("intents", "signer");
+        neighbours.orders = edge("orders", "decrypt");
+        self.orders = Orders::default();
+        let output =
+            |port: &str, edge: &Arc<Edge>| Output { port: port.into(), edges: vec![Arc::clone(edge)] };
+        let wiring = Wiring {
+            inputs: vec![],
+            outputs: vec![
+                output("records", &neighbours.records),
+                output("intents", &neighbours.intents),
+                output("orders", &neighbours.orders),
+            ],
+            orders: self.orders.clone(),
+            status,
+            ..Wiring::default()
+        };
+        self.thread = Some(std::thread::spawn(move || worker.run(&mut Context::new(wiring))));
+    }
+
+    pub fn front(&self) -> Arc<Front> {
+        self.services.find("desk").unwrap()
+    }
+
+    /// Cut: what is not durable is gone; then it begins anew.
+    pub fn cut(&mut self) {
+        self.orders.stop();
+        assert!(matches!(self.thread.take().unwrap().join().unwrap(), Err(NodeError::Stopped(_))));
+        self.start();
+    }
+
+    /// Ends as when the head-end is stopped, and begins anew.
+    pub fn restart(&mut self) {
+        self.orders.drain();
+        assert!(self.thread.take().unwrap().join().unwrap().is_ok());
+        self.start();
+    }
+
+    pub fn told(&self) -> Vec<Told> {
+        self.neighbours.lock().unwrap().told.clone()
+    }
+
+    pub fn asked(&self) -> usize {
+        self.neighbours.lock().unwrap().asked
+    }
+
+    /// What the desk told itself.
+    pub fn heard(&self) -> Vec<Heard> {
+        self.neighbours.lock().unwrap().heard.iter().map(|entry| entry.heard.clone()).collect()
+    }
+
+    /// Waits for the signed octets that go to a device.
+    pub fn sent(&self, to: Dev) -> Vec<u8> {
+        let to_it = |told: Told| matches!(&told, Told::Send(dev, _) if *dev == to).then_some(told);
+        wait_for("a command to be sent", || match self.told().into_iter().rev().find_map(to_it)? {
+            Told::Send(_, signed) => Some(signed),
+            _ => None,
+        })
+    }
+
+    /// An end device answers a signed command.
+    pub fn answer(&self, from: Dev, signed: &[u8], kind: u8, result: u8) {
+        let Command { skid, ctr, .. } = SignedCommand::read(signed).unwrap().command;
+        let item = [&[1, skid, kind][..], &ctr.to_be_bytes(), &[result]].concat();
+        self.report(from, &item);
+    }
+
+    /// Items of type 5 as the journal has them.
+    pub fn report(&self, from: Dev, items: &[u8]) {
+        let neighbours = &mut *self.neighbours.lock().unwrap();
+        let sid = neighbours.directory.sid(from).unwrap();
+        let received = node::event::unix_ns();
+        let report =
+            Report { sid, dev: from, epoch: Epoch(0), origin: Origin::Control, seq: 0, iv: 0, received };
+        neighbours.append(record::REPORT, &[&report.head()[..], items].concat());
+    }
+
+    /// Waits for the end of a command.
+    pub fn end(&self, id: CommandId) -> CommandView {
+        let front = self.front();
+        wait_for("the end of a command", || {
+            front.command(id, Page { skip: 0, count: 9 }).ok().filter(|view| view.outcome.is_some())
+        })
+    }
+
+    /// The sum of a counter over its labels.
+    pub fn sum(&self, name: &str) -> u64 {
+        let meters = self.meters.all().into_iter().filter(|meter| meter.name == name);
+        meters
+            .map(|meter| match meter.reading {
+                Reading::Counter(counter) => counter.get(),
+                Reading::Gauge(gauge) => u64::try_from(gauge.get()).unwrap(),
+            })
+            .sum()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.orders.stop();
+        self.thread.take().into_iter().for_each(|thread| drop(thread.join()));
+        self.faults.done.store(true, Ordering::SeqCst);
+        self.pump.take().into_iter().for_each(|pump| drop(pump.join()));
+    }
+}
+
+impl Neighbours {
+    fn append(&mut self, kind: u8, octets: &[u8]) {
+        self.writer.append(kind, octets).unwrap();
+        self.writer.commit().unwrap();
+    }
+
+    fn serve(&mut self, faults: &Faults) {
+        let is = |fault: &AtomicBool| fault.load(Ordering::SeqCst);
+        if !is(&faults.journal_waits)
+            && let Some((number, batch)) = self.records.take()
+        {
+            if is(&faults.journal_fails) {
+                self.records.fail(number);
+            } else {
+                self.commit(&batch);
+            }
+            self.records.settle(number);
+        }
+        if !is(&faults.signer_sleeps)
+            && let Some((number, batch)) = self.intents.take()
+        {
+            for frame in &batch.frames {
+                self.sign(batch.octets(frame).unwrap());
+            }
+            self.intents.settle(number);
+        }
+        if let Some((number, batch)) = self.orders.take() {
+            for frame in &batch.frames {
+                self.order(Order::read(frame, batch.octets(frame).unwrap()).unwrap());
+            }
+            self.orders.settle(number);
+        }
+    }
+
+    fn commit(&mut self, batch: &Batch) {
+        for frame in &batch.frames {
+            let (kind, octets) = (record::kind_of(frame), batch.octets(frame).unwrap());
+            let entry = DeskEntry::read(octets).unwrap();
+            let mut again = Batch::default();
+            entry.push(&mut again);
+            assert_eq!(record::kind_of(&again.frames[0]), kind);
+            self.heard.push(entry);
+            self.writer.append(kind, octets).unwrap();
+        }
+        self.writer.commit().unwrap();
+    }
+
+    /// An id signs once, and only what is durable comes here.
+    fn sign(&mut self, octets: &[u8]) {
+        self.asked += 1;
+        let SigningRequest { intent, approvals } = SigningRequest::read(octets).unwrap();
+        let durable = |entry: &DeskEntry| matches!(&entry.heard, Heard::Taken(taken) if taken.id == intent.id);
+        assert!(self.heard.iter().any(durable), "an intent that is not durable came to the signer");
+        if intent.class.octet() == 3 && matches!(intent.addressee, Addressee::Group(_)) {
+            assert!(approvals.len() >= 2);
+        }
+        if self.signed.contains(&intent.id) {
+            return;
+        }
+        self.signed.push(intent.id);
+        self.ctr += 1;
+        let command = Command {
+            skid: intent.skid,
+            class: intent.class.octet(),
+            ctr: self.ctr,
+            nbf: intent.nbf,
+            ttl: intent.ttl,
+            body: &intent.body,
+        };
+        let key = SigningKey::from_octets(&[5; 32]).unwrap();
+        let Ok(octets) = sign(command.octets().unwrap(), SYSTEM, intent.addressee, &key);
+        self.record(&Signed { id: intent.id, octets: &octets });
+    }
+
+    fn record<R: Record>(&mut self, record: &R) {
+        let mut octets = Vec::new();
+        record.write(&mut octets);
+        self.append(R::KIND, &octets);
+    }
+
+    fn order(&mut self, order: Order<'_>) {
+        let dev = |sid| self.directory.dev(sid).unwrap();
+        let told = match order {
+            Order::Send { sid, signed } => Told::Send(dev(sid), signed.to_vec()),
+            Order::Broadcast { gid, signed } => Told::Broadcast(gid, signed.to_vec()),
+            Order::Deliver { sid, gid, epoch, .. } => Told::Deliver(dev(sid), gid, epoch),
+            Order::Issue { campaign, .. } => Told::Issue(campaign),
+            Order::Revoke { dev, sid } => {
+                self.record(&record::Revoked { dev, sid });
+                Told::Revoke(dev)
+            }
+            Order::GroupKey { gid, epoch, activate_at, sealed } => {
+                return self.record(&GroupKey { gid, epoch, activate_at, sealed });
+            }
+            other => panic!("{other:?}"),
+        };
+        self.told.push(told);
+    }
+}
+
+/// Somebody who may everything wants ST23 read.
+pub fn read(request_id: &str, to: Addressee) -> Submission {
+    let part = Part::Whole;
+    Submission {
+        request_id: request_id.to_owned(),
+        addressee: to,
+        order: OrderKind::ReadTables(vec![TableRead { table: c1222::TableId::standard(23), part }]),
+        nbf: None,
+        ttl_min: 60,
+        requester: "alice".to_owned(),
+        roles: Roles(0xf),
+    }
+}
