@@ -154,3 +154,13 @@ fn every_code_that_is_shown_is_explained() {
         }
     }
 }
+
+#[test]
+fn shipped_graphs_have_no_fault_but_the_missing_pin() {
+    let graphs = Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs");
+    for name in ["collection-engine.toml", "demo.toml", "bench.toml"] {
+        let found = diagnostics(&std::fs::read_to_string(graphs.join(name)).unwrap());
+        let codes: Vec<&str> = found.iter().map(|diagnostic| diagnostic.code).collect();
+        assert_eq!(codes, ["graph::plugin_not_pinned"], "{name}: {found:#?}");
+    }
+}

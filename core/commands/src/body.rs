@@ -1,6 +1,8 @@
 //! The bodies of commands: what each order is in services of C12.22, or in items of class 4.
 
 mod recipes;
+#[cfg(test)]
+mod tests;
 
 use c1222::device_profile::{DeviceProfile, SwitchAction};
 use c1222::epsem::{EpsemControl, EpsemWriter, ResponseControl, SecurityMode};
@@ -139,7 +141,9 @@ impl Maker<'_> {
             OrderKind::WriteTable { table, offset, data } => {
                 write_table(self.procedure_class.write(*table), *table, *offset, data)
             }
-            OrderKind::Procedure { procedure, parameters } => self.procedure(*procedure, parameters, sequence),
+            OrderKind::Procedure { procedure, parameters } => {
+                self.procedure(*procedure, parameters, sequence)
+            }
             OrderKind::Disconnect => self.switch(SwitchAction::Disconnect, sequence),
             OrderKind::Reconnect => self.switch(SwitchAction::Connect, sequence),
             OrderKind::Arm => self.switch(SwitchAction::Arm, sequence),
@@ -151,8 +155,10 @@ impl Maker<'_> {
                 if *percent > 100 {
                     return Err(BodyError::Percent);
                 }
-                let procedure =
-                    self.recipes.demand_response.ok_or(BodyError::NoRecipe("take a demand-response event"))?;
+                let procedure = self
+                    .recipes
+                    .demand_response
+                    .ok_or(BodyError::NoRecipe("take a demand-response event"))?;
                 let (minutes, percent) = (u32::from(*minutes), u32::from(*percent));
                 let parameters = self.numbers(&[(*event, 4), (*start, 4), (minutes, 2), (percent, 1)]);
                 self.procedure(procedure, &parameters, sequence)
@@ -208,7 +214,9 @@ pub fn universal(order: &OrderKind, now_ms: u64) -> Option<Result<Body, BodyErro
             let time = SetTime { nonce: nonce.unwrap_or_default(), time_ms: now_ms };
             Ok(Body { class: Class::Time, octets: time.octets().to_vec() })
         }
-        OrderKind::SignerRevoke { skid: ROOT } | OrderKind::SignerAdd { skid: ROOT, .. } => Err(BodyError::Root),
+        OrderKind::SignerRevoke { skid: ROOT } | OrderKind::SignerAdd { skid: ROOT, .. } => {
+            Err(BodyError::Root)
+        }
         OrderKind::SignerAdd { skid, x, y, classes, not_before } => {
             let (point, classes) = (Point { x, y }, Classes(*classes));
             key_item(&KeyItem::SignerAdd { skid: *skid, point, classes, not_before: *not_before })
@@ -217,10 +225,11 @@ pub fn universal(order: &OrderKind, now_ms: u64) -> Option<Result<Body, BodyErro
         OrderKind::SignerRevoke { skid } => key_item(&KeyItem::SignerRevoke { skid: *skid }),
         OrderKind::CredentialNext { kid, x, y } => {
             let point = Point { x, y };
-            key_item(&KeyItem::CredentialNext { kid: *kid, point })
-                .filter_point(point.public_key().is_some())
+            key_item(&KeyItem::CredentialNext { kid: *kid, point }).filter_point(point.public_key().is_some())
         }
-        OrderKind::Join { gid, .. } | OrderKind::Leave { gid } if !Gid(*gid).is_valid() => Err(BodyError::Gid),
+        OrderKind::Join { gid, .. } | OrderKind::Leave { gid } if !Gid(*gid).is_valid() => {
+            Err(BodyError::Gid)
+        }
         OrderKind::Join { gid, classes } => {
             key_item(&KeyItem::Join { gid: Gid(*gid), classes: Classes(*classes) })
         }

@@ -22,8 +22,8 @@ use seal::signature::VerifyingKey;
 
 use crate::campaign::{CampaignChange, Campaigns};
 use crate::front::{
-    CampaignView, CommandId, CommandState, CommandView, Filter, GroupView, OrderKind, Outcome, Page, Receipted,
-    Refusal, Roles, Submission,
+    CampaignView, CommandId, CommandState, CommandView, Filter, GroupView, OrderKind, Outcome, Page,
+    Receipted, Refusal, Roles, Submission,
 };
 use crate::group::{GroupSettings, Groups};
 
@@ -220,10 +220,8 @@ impl Desk {
                 self.seen.saw(*sid, *epoch, at);
                 self.campaigns.report(*sid, *dev, *epoch);
             }
-            Heard::TimeRequest { dev, nonce } => {
-                if self.time_requests.len() < TIME_REQUESTS_MAX {
-                    self.time_requests.push((at, *dev, *nonce));
-                }
+            Heard::TimeRequest { dev, nonce } if self.time_requests.len() < TIME_REQUESTS_MAX => {
+                self.time_requests.push((at, *dev, *nonce));
             }
             Heard::Issued { sid, epoch, campaign } => self.campaigns.issued(*campaign, *sid, *epoch),
             Heard::Proved { dev } => self.campaigns.registered(*dev),
@@ -247,7 +245,9 @@ impl Desk {
     fn ended(&mut self, at: u64, id: CommandId) -> Option<Ended> {
         let told = self.table.told(id)?;
         let end = told.end.as_ref()?;
-        if let (Outcome::Done { result: 0, .. }, Addressee::Device(dev)) = (&end.outcome, told.taken.addressee) {
+        if let (Outcome::Done { result: 0, .. }, Addressee::Device(dev)) =
+            (&end.outcome, told.taken.addressee)
+        {
             for effect in told.taken.effects() {
                 match effect {
                     Effect::Join(gid) => self.groups.joined(gid, dev),

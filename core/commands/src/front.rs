@@ -20,8 +20,8 @@ pub use refusal::Refusal;
 pub use reply::Reply;
 pub use submission::{OrderKind, Part, Roles, Submission, TableRead};
 pub use view::{
-    Accepted, By, CampaignState, CampaignView, CommandId, CommandState, CommandView, DeviceResult, DeviceView,
-    Filter, GroupView, Outcome, Page, Receipted, ResultCounts, Step, Word,
+    Accepted, By, CampaignState, CampaignView, CommandId, CommandState, CommandView, DeviceResult,
+    DeviceView, Filter, GroupView, Outcome, Page, Receipted, ResultCounts, Step, Word,
 };
 
 /// Wakes the desk.

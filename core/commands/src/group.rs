@@ -219,9 +219,10 @@ impl Groups {
     pub(crate) fn begin(&mut self, now: u64) {
         self.deliveries.clear();
         for (gid, book) in &self.books {
-            let fresh = book.keys.iter().filter(|key| {
-                u64::from(key.activate_at).saturating_add(self.settings.lead_s) >= now
-            });
+            let fresh = book
+                .keys
+                .iter()
+                .filter(|key| u64::from(key.activate_at).saturating_add(self.settings.lead_s) >= now);
             let members = |key: &GroupEpoch| {
                 let epoch = key.epoch;
                 book.members.iter().map(move |dev| (*gid, epoch, *dev)).collect::<Vec<_>>()

@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn lines_differ_by_what_flows_and_show_their_size() {
-        let engine = include_str!("../../../graphs/collection-engine.toml");
+        let engine = include_str!("testing/engine.toml");
         let plan = crate::compile(engine, &registry(), &Plugins).plan.unwrap();
         let mermaid = super::mermaid(&plan);
         for line in [

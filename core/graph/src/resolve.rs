@@ -251,7 +251,7 @@ mod tests {
     }
 
     fn resolved(from: &str, to: &str, value: &'static str) -> (Plan, Vec<Diagnostic>) {
-        let engine = include_str!("../../../graphs/collection-engine.toml");
+        let engine = include_str!("testing/engine.toml");
         let text = engine.replace(from, to);
         assert_ne!(text, engine);
         let compiled = compile(&text, &registry(), &Plugins);

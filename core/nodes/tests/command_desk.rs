@@ -17,9 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use commands::desk::Heard;
-use commands::front::{
-    CampaignState, CommandState, Filter, OrderKind, Outcome, Page, Refusal, Submission,
-};
+use commands::front::{CampaignState, CommandState, Filter, OrderKind, Outcome, Page, Refusal, Submission};
 use common::wait_for;
 use house::{House, Told, dev, read};
 use seal::command::{Addressee, Classes};
@@ -119,7 +117,10 @@ fn what_cannot_be_is_refused_before_anything_is_written() {
         (read("x", Addressee::Device(nobody)), Refusal::NoDevice(nobody)),
         (read("x", Addressee::Group(gid)), Refusal::NoGroup(gid)),
         (read("", alone(0)), Refusal::Invalid("a request id has 1 to 64 octets")),
-        (Submission { roles: commands::front::Roles::READER, ..read("x", alone(0)) }, Refusal::Role("operator")),
+        (
+            Submission { roles: commands::front::Roles::READER, ..read("x", alone(0)) },
+            Refusal::Role("operator"),
+        ),
         (
             Submission { order: OrderKind::SignerRevoke { skid: 0 }, ..read("x", alone(0)) },
             Refusal::Body(commands::body::BodyError::Root),
@@ -145,7 +146,11 @@ fn nothing_is_lost_wherever_the_desk_is_cut() {
         // One that has no time left.
         let late = Submission { nbf: Some(1000), ..read(&format!("{round}-late"), alone(0)) };
         ids.push(house.front().submit(late).unwrap().id);
-        if round % 2 == 0 { house.cut() } else { house.restart() }
+        if round % 2 == 0 {
+            house.cut()
+        } else {
+            house.restart()
+        }
         wait_for("the desk", || house.front().groups().ok());
     }
     house.faults.signer_sleeps.store(false, Ordering::SeqCst);
@@ -173,7 +178,8 @@ fn nothing_is_lost_wherever_the_desk_is_cut() {
     assert_eq!((done, expired), (24, 6));
     // Each is closed in the journal, and a desk that starts there knows of no other end.
     wait_for("all records", || {
-        let closed = |id| house.heard().iter().any(|heard| matches!(heard, Heard::Closed { id: of, .. } if of == id));
+        let closed =
+            |id| house.heard().iter().any(|heard| matches!(heard, Heard::Closed { id: of, .. } if of == id));
         ids.iter().all(closed).then_some(())
     });
     let before: Vec<_> = ids.iter().map(|id| house.end(*id).outcome).collect();
@@ -261,7 +267,11 @@ fn a_campaign_pauses_and_goes_on_after_a_cut() {
     assert_eq!((view.state, view.pending), (CampaignState::Paused, 3));
     assert_eq!(house.front().resume_campaign(1).unwrap().state, CampaignState::CatchUp);
     let taken = |heard: &Heard| matches!(heard, Heard::Taken(_));
-    assert_eq!(house.heard().iter().filter(|heard| taken(heard)).count(), 2, "no further wave while one is open");
+    assert_eq!(
+        house.heard().iter().filter(|heard| taken(heard)).count(),
+        2,
+        "no further wave while one is open"
+    );
 }
 
 #[test]
@@ -274,9 +284,7 @@ fn a_revoked_device_leaves_its_groups() {
     let front = house.front();
     front.revoke(dev(0), "alice".into()).unwrap();
     assert!(house.told().contains(&Told::Revoke(dev(0))));
-    wait_for("the group without it", || {
-        (front.group(gid, Page::NONE).unwrap().members == 0).then_some(())
-    });
+    wait_for("the group without it", || (front.group(gid, Page::NONE).unwrap().members == 0).then_some(()));
 }
 
 #[test]

@@ -107,17 +107,11 @@ mod tests {
         assert_eq!("device_profile = 1\n[identity]\nmodel = \"X\"".parse(), Ok(standard));
         let text = "[commands]\nload_limit = \"MP2\"\n\
                     firmware = { table = \"MT52\", block = 400, activate = \"MP3\" }";
-        let firmware = Firmware {
-            table: TableId::manufacturer(52),
-            block: 400,
-            activate: ProcedureId::manufacturer(3),
-        };
+        let firmware =
+            Firmware { table: TableId::manufacturer(52), block: 400, activate: ProcedureId::manufacturer(3) };
         let load_limit = Some(ProcedureId::manufacturer(2));
         assert_eq!(text.parse(), Ok(Recipes { load_limit, firmware: Some(firmware), ..standard }));
-        assert_eq!(
-            "[commands]\nload_limit = \"2\"".parse::<Recipes>(),
-            Err(RecipesError::Name("2".into()))
-        );
+        assert_eq!("[commands]\nload_limit = \"2\"".parse::<Recipes>(), Err(RecipesError::Name("2".into())));
         for wrong in ["[commands]\nload = \"MP2\"", "commands = 3", "["] {
             assert!(matches!(wrong.parse::<Recipes>(), Err(RecipesError::Shape(_))), "{wrong}");
         }

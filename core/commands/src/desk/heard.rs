@@ -172,7 +172,8 @@ pub(crate) enum Effect {
 impl Taken {
     /// What it changes in the desk's own books.
     pub(crate) fn effects(&self) -> impl Iterator<Item = Effect> + '_ {
-        let items = (self.class == Class::Keys).then(|| Items::<KeyItem<'_>>::read(&self.body).ok()).flatten();
+        let items =
+            (self.class == Class::Keys).then(|| Items::<KeyItem<'_>>::read(&self.body).ok()).flatten();
         items.into_iter().flatten().filter_map(|item| match item {
             KeyItem::Join { gid, .. } => Some(Effect::Join(gid)),
             KeyItem::Leave { gid } => Some(Effect::Leave(gid)),

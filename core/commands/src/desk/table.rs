@@ -417,8 +417,7 @@ impl Answer {
         let digest = told.signed.as_ref().and_then(|signed| SignedCommand::read(&signed.octets));
         let (Some(executed), Some(signed)) = (outcome.executed(), digest) else { return unproven };
         let control::Executed { executed_at, signature, response } = executed;
-        let receipt =
-            Receipt { system: fleet.system(), dev, digest: signed.digest(), result, executed_at };
+        let receipt = Receipt { system: fleet.system(), dev, digest: signed.digest(), result, executed_at };
         let verified = fleet.signing_key(dev).map(|key| receipt.verifies(&key, signature));
         if verified == Some(false) {
             return unproven;

@@ -135,14 +135,8 @@ impl World {
             _ => None,
         });
         let body = &taken.unwrap().body;
-        let command = Command {
-            skid: 1,
-            class: view.class,
-            ctr: self.ctr,
-            nbf: view.nbf,
-            ttl: view.ttl_min,
-            body,
-        };
+        let command =
+            Command { skid: 1, class: view.class, ctr: self.ctr, nbf: view.nbf, ttl: view.ttl_min, body };
         let Ok(octets) = sign(command.octets().unwrap(), SYSTEM, view.addressee, &head_end());
         self.signed.insert(id, octets.clone());
         self.tell(None, Heard::Signed { id, octets });
@@ -158,7 +152,10 @@ impl World {
                 Action::Sign { id, .. } if signs && !self.signed.contains_key(&id) => self.sign(id),
                 Action::Campaign(change) => self.tell(Some(self.now), Heard::Campaign(change)),
                 Action::DrawKey { gid, epoch, activate_at } => {
-                    self.tell(None, Heard::GroupKey { gid, epoch, activate_at, sealed: vec![epoch.low(); 40] });
+                    self.tell(
+                        None,
+                        Heard::GroupKey { gid, epoch, activate_at, sealed: vec![epoch.low(); 40] },
+                    );
                 }
                 Action::Issue { campaign, devs, .. } => {
                     for dev in devs {
@@ -200,11 +197,17 @@ impl World {
     /// A desk that starts from a checkpoint at `at` and the log behind it.
     fn rebuilt(&self, at: usize) -> Desk {
         let mut first = Desk::new(settings());
-        self.log[..at].iter().for_each(|(at, heard)| drop(first.hear(*at, heard, &Four)));
+        for (at, heard) in &self.log[..at] {
+            first.hear(*at, heard, &Four);
+        }
         let mut desk = Desk::new(settings());
-        first.tell(&mut |at, heard| drop(desk.hear(Some(at), &heard, &Four)));
+        first.tell(&mut |at, heard| {
+            desk.hear(Some(at), &heard, &Four);
+        });
         assert!(first == desk, "a checkpoint tells all");
-        self.log[at..].iter().for_each(|(at, heard)| drop(desk.hear(*at, heard, &Four)));
+        for (at, heard) in &self.log[at..] {
+            desk.hear(*at, heard, &Four);
+        }
         desk
     }
 
@@ -249,10 +252,7 @@ fn one_command_at_a_time_goes_to_a_device() {
     assert_eq!(repeats.len(), 4, "after 30 and 90 seconds, to each of two");
     assert!(repeats.iter().all(|action| world.sent[..before].contains(action)));
     world.result(0, first, 0, false);
-    assert_eq!(
-        world.outcome(first),
-        Some(Outcome::Done { result: 0, response: b"epsem".to_vec() })
-    );
+    assert_eq!(world.outcome(first), Some(Outcome::Done { result: 0, response: b"epsem".to_vec() }));
     world.act(true);
     assert!(world.signed.contains_key(&second), "its turn");
     world.finish(true);
@@ -356,7 +356,8 @@ fn members_join_and_leave_by_result_and_removal_brings_a_new_epoch() {
     world.now += 1;
     world.act(true);
     let delivered = |world: &World, to: u8| {
-        let to = |action: &&Action| matches!(action, Action::Deliver { dev: member, .. } if *member == dev(to));
+        let to =
+            |action: &&Action| matches!(action, Action::Deliver { dev: member, .. } if *member == dev(to));
         world.sent.iter().filter(to).count()
     };
     assert_eq!((delivered(&world, 0), delivered(&world, 1)), (1, 0), "only a member has the key");
@@ -394,10 +395,12 @@ fn a_campaign_proves_all_or_names_them() {
         world.now += 1;
         world.act(true);
     });
-    let alone = |world: &World, number: u8| world.desk.requested(&format!("campaign-1-{}-0", dev(number))).is_some();
+    let alone =
+        |world: &World, number: u8| world.desk.requested(&format!("campaign-1-{}-0", dev(number))).is_some();
     assert_eq!((0..4).map(|number| alone(&world, number)).collect::<Vec<_>>(), [false, false, true, true]);
     // Device 0 answers the group's command, 2 its own, 3 registers anew; 1 never answers.
-    let report = |number: u8| Heard::Report { sid: Sid(u32::from(number)), dev: dev(number), epoch: Epoch(1) };
+    let report =
+        |number: u8| Heard::Report { sid: Sid(u32::from(number)), dev: dev(number), epoch: Epoch(1) };
     world.tell(Some(world.now), Heard::Issued { sid: Sid(2), epoch: Epoch(1), campaign: 1 });
     world.tell(Some(world.now), report(0));
     world.tell(Some(world.now), report(2));
@@ -511,11 +514,18 @@ fn go(world: &mut World, step: Move) {
                 world.take(Addressee::Group(GID), Class::from_octet(class).unwrap(), read(), "");
             }
         }
-        Move::Join(to) => drop(world.item(to, &join)),
-        Move::Leave(to) => drop(world.item(to, &KeyItem::Leave { gid: GID })),
+        Move::Join(to) => {
+            world.item(to, &join);
+        }
+        Move::Leave(to) => {
+            world.item(to, &KeyItem::Leave { gid: GID });
+        }
         Move::Approve { id, approver } => {
             let id = CommandId([id; 16]);
-            world.tell(now, Heard::Approved { id, approver: format!("{approver}"), signature: [approver; 64] });
+            world.tell(
+                now,
+                Heard::Approved { id, approver: format!("{approver}"), signature: [approver; 64] },
+            );
         }
         Move::Refuse(id) => {
             let id = CommandId([id; 16]);
@@ -542,8 +552,11 @@ fn go(world: &mut World, step: Move) {
         }
         Move::Pause(pause) => {
             let Some(campaign) = world.desk.campaigns().running() else { return };
-            let change =
-                if pause { CampaignChange::Paused { campaign } } else { CampaignChange::Resumed { campaign } };
+            let change = if pause {
+                CampaignChange::Paused { campaign }
+            } else {
+                CampaignChange::Resumed { campaign }
+            };
             world.tell(now, Heard::Campaign(change));
         }
         Move::Crash => {

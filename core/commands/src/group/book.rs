@@ -32,7 +32,10 @@ pub(super) struct GroupEpoch {
 impl std::fmt::Debug for GroupEpoch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { epoch, activate_at, .. } = self;
-        f.debug_struct("GroupEpoch").field("epoch", epoch).field("activate_at", activate_at).finish_non_exhaustive()
+        f.debug_struct("GroupEpoch")
+            .field("epoch", epoch)
+            .field("activate_at", activate_at)
+            .finish_non_exhaustive()
     }
 }
 

@@ -264,7 +264,10 @@ fn find_services(drafts: &[Draft<'_>], plan: &mut Plan, checker: &mut Checker) {
         let Some(spec) = &draft.spec else { continue };
         let only_serves = !spec.provides.is_empty() && spec.outputs.iter().all(|output| !output.required);
         let used = plan.services.iter().any(|service| service.provider == index);
-        if only_serves && !used && !in_doubt && !takes_input(spec) {
+        // Who only follows a log, or may, does nothing for others by that.
+        let follows = |input: &node::InputSpec| input.port_type == node::PortType::Log && input.min == 0;
+        let must_read = takes_input(spec) && !spec.inputs.iter().all(follows);
+        if only_serves && !used && !in_doubt && !must_read {
             let message =
                 format!("{} provides `{}`, and no node uses it", draft.who, spec.provides.join("`, `"));
             checker.push(

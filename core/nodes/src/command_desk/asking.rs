@@ -36,7 +36,9 @@ impl CommandDesk {
     pub(super) fn answer(&self, after: After, outcome: Settled) {
         let durable = outcome == Settled::Committed;
         match after {
-            After::Accepted(reply, accepted) => reply.send(if durable { Ok(accepted) } else { Err(Refusal::Store) }),
+            After::Accepted(reply, accepted) => {
+                reply.send(if durable { Ok(accepted) } else { Err(Refusal::Store) })
+            }
             After::All(reply, all) => reply.send(if durable { Ok(all) } else { Err(Refusal::Store) }),
             After::Approved(reply) | After::Revoked(reply) => {
                 reply.send(if durable { Ok(()) } else { Err(Refusal::Store) });
@@ -114,14 +116,11 @@ impl CommandDesk {
                 }
             }
             Asked::StartCampaign { delta, wave, group, reply } => {
-                match self.desk.check_campaign(delta, wave, group).and_then(|number| Ok((number, random()?))) {
+                match self.desk.check_campaign(delta, wave, group).and_then(|number| Ok((number, random()?)))
+                {
                     Ok((campaign, challenge)) => {
                         let change = CampaignChange::Started { campaign, delta, wave, group, challenge };
-                        self.record(
-                            ways,
-                            Heard::Campaign(change),
-                            Some(After::Campaign(campaign, reply)),
-                        );
+                        self.record(ways, Heard::Campaign(change), Some(After::Campaign(campaign, reply)));
                     }
                     Err(refusal) => reply.send(Err(refusal)),
                 }
@@ -223,9 +222,8 @@ impl CommandDesk {
         let groups = self.desk.groups();
         let concerns = |other: &Addressee| match (addressee, *other) {
             (Addressee::Device(dev), Addressee::Device(other)) => dev == other,
-            (Addressee::Device(dev), Addressee::Group(gid)) | (Addressee::Group(gid), Addressee::Device(dev)) => {
-                groups.is_member(gid, dev)
-            }
+            (Addressee::Device(dev), Addressee::Group(gid))
+            | (Addressee::Group(gid), Addressee::Device(dev)) => groups.is_member(gid, dev),
             // They may have members in common.
             (Addressee::Group(_), Addressee::Group(_)) => true,
         };
@@ -272,8 +270,10 @@ impl CommandDesk {
             Ok(all) => all,
             Err(refusal) => return reply.send(Err(refusal)),
         };
-        let accepted =
-            all.iter().map(|taken| Accepted { id: taken.id, digest: taken.digest, repeated: false }).collect();
+        let accepted = all
+            .iter()
+            .map(|taken| Accepted { id: taken.id, digest: taken.digest, repeated: false })
+            .collect();
         let Some(last) = all.pop() else { return reply.send(Ok(Vec::new())) };
         for taken in all {
             self.record(ways, Heard::Taken(Box::new(taken)), None);

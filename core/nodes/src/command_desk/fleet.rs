@@ -95,11 +95,7 @@ impl Known {
         Ok(maker.body(order, sequence, now_ms)?)
     }
 
-    fn profile_of_all(
-        &self,
-        gid: Gid,
-        members: &mut dyn Iterator<Item = Dev>,
-    ) -> Result<ProfileId, Refusal> {
+    fn profile_of_all(&self, gid: Gid, members: &mut dyn Iterator<Item = Dev>) -> Result<ProfileId, Refusal> {
         let mut profiles = members.filter_map(|dev| self.device(dev).ok()).map(|(_, profile)| profile);
         let first = profiles.next().ok_or(Refusal::EmptyGroup(gid))?;
         if profiles.all(|profile| profile == first) { Ok(first) } else { Err(Refusal::MixedGroup(gid)) }

@@ -5,9 +5,7 @@ use std::time::Duration;
 use commands::desk::{Desk, Settings};
 use commands::front::Front;
 use commands::group::GroupSettings;
-use node::{
-    BuildError, Config, Env, FieldSpec, InputSpec, KindSpec, NodeKind, OutputSpec, PortType, Worker,
-};
+use node::{BuildError, Config, Env, FieldSpec, InputSpec, KindSpec, NodeKind, OutputSpec, PortType, Worker};
 
 use super::{CommandDesk, Known};
 use crate::key_store;
@@ -35,16 +33,61 @@ impl NodeKind for CommandDeskKind {
             fields: vec![
                 key_store::field(),
                 FieldSpec::integer("skid", (1, 255), 1, "The signing key that commands are for."),
-                FieldSpec::integer("pending_max", (1, 10_000_000), 100_000, "Commands that are pending, at most."),
-                FieldSpec::integer("kept_max", (1, 10_000_000), 200_000, "Commands kept, ended ones among them."),
-                seconds("repeat_s", (1, 86_400), 30, "An unanswered command is sent again after so many seconds, then after twice as many."),
+                FieldSpec::integer(
+                    "pending_max",
+                    (1, 10_000_000),
+                    100_000,
+                    "Commands that are pending, at most.",
+                ),
+                FieldSpec::integer(
+                    "kept_max",
+                    (1, 10_000_000),
+                    200_000,
+                    "Commands kept, ended ones among them.",
+                ),
+                seconds(
+                    "repeat_s",
+                    (1, 86_400),
+                    30,
+                    "An unanswered command is sent again after so many seconds, then after twice as many.",
+                ),
                 seconds("repeat_max_s", (1, 86_400), 900, "No repeat waits longer, in seconds."),
-                seconds("grace_s", (0, 604_800), 300, "After its time has passed, a command still waits so long for its result."),
-                FieldSpec::integer("broadcasts_max", (1, 1000), 5, "A group command is sent so often, at most."),
-                seconds("group_epoch_s", (3600, 2_592_000), 2_592_000, "After a removal a group's key is new at the latest so many seconds after the last one."),
-                seconds("group_lead_s", (0, 86_400), 600, "A group's key goes out so many seconds before it comes into force."),
-                seconds("catch_up_s", (1, 604_800), 900, "An epoch campaign's command to a group has so many seconds before its silent members are told one by one."),
-                FieldSpec::integer("checkpoint_mib", (1, 65_536), 64, "Journal between two checkpoints of the desk, in MiB."),
+                seconds(
+                    "grace_s",
+                    (0, 604_800),
+                    300,
+                    "After its time has passed, a command still waits so long for its result.",
+                ),
+                FieldSpec::integer(
+                    "broadcasts_max",
+                    (1, 1000),
+                    5,
+                    "A group command is sent so often, at most.",
+                ),
+                seconds(
+                    "group_epoch_s",
+                    (3600, 2_592_000),
+                    2_592_000,
+                    "After a removal a group's key is new at the latest so many seconds after the last one.",
+                ),
+                seconds(
+                    "group_lead_s",
+                    (0, 86_400),
+                    600,
+                    "A group's key goes out so many seconds before it comes into force.",
+                ),
+                seconds(
+                    "catch_up_s",
+                    (1, 604_800),
+                    900,
+                    "An epoch campaign's command to a group has so many seconds before its silent members are told one by one.",
+                ),
+                FieldSpec::integer(
+                    "checkpoint_mib",
+                    (1, 65_536),
+                    64,
+                    "Journal between two checkpoints of the desk, in MiB.",
+                ),
             ],
             inputs: vec![InputSpec::one(PortType::Log)],
             outputs: vec![

@@ -22,7 +22,8 @@ use commands::intent::SigningRequest;
 use journal::{Position, Reader};
 use keystore::GroupKeySource;
 use node::{
-    BatchPool, Context, Counter, Doorbell, Env, Frame, Gauge, Next, NodeError, Reason, Severity, Source, Worker,
+    BatchPool, Context, Counter, Doorbell, Env, Frame, Gauge, Next, NodeError, Reason, Severity, Source,
+    Worker,
 };
 use seal::command::Addressee;
 use seal::ids::{Dev, Epoch, Gid, Sid};

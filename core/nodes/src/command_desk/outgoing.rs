@@ -46,13 +46,10 @@ pub(super) struct Outgoing<T> {
 impl<T> Outgoing<T> {
     /// # Errors
     /// When nobody reads the output.
-    pub(super) fn new(
-        context: &Context,
-        name: &'static str,
-        pool: &BatchPool,
-    ) -> Result<Self, NodeError> {
+    pub(super) fn new(context: &Context, name: &'static str, pool: &BatchPool) -> Result<Self, NodeError> {
         let output = context.output(name);
-        let edges = output.and_then(|output| context.outputs.get(output)).map_or(0, |output| output.edges.len());
+        let edges =
+            output.and_then(|output| context.outputs.get(output)).map_or(0, |output| output.edges.len());
         match output {
             Some(output) if edges > 0 => {
                 let ways = (0..edges).map(Way::new).collect();
@@ -120,7 +117,11 @@ impl<T> Outgoing<T> {
     ///
     /// # Errors
     /// [`NodeError::Rebuild`] when nobody knows what became of something.
-    pub(super) fn settle(&mut self, context: &Context, mut each: impl FnMut(T, Settled)) -> Result<(), NodeError> {
+    pub(super) fn settle(
+        &mut self,
+        context: &Context,
+        mut each: impl FnMut(T, Settled),
+    ) -> Result<(), NodeError> {
         let edges = self.edges(context);
         for (way, edge) in self.ways.iter_mut().zip(edges) {
             if !way.in_flight.settle(&edge, &mut each) {

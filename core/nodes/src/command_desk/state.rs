@@ -5,9 +5,7 @@ use journal::{Checkpoint, CheckpointWriter, JournalError, Position, Reader};
 use seal::control::{Items, Up};
 
 use crate::journal::Log;
-use crate::record::{
-    self, DeskEntry, GroupKey, Issued, Origin, Proved, Refused, Report, Revoked, Signed,
-};
+use crate::record::{self, DeskEntry, GroupKey, Issued, Origin, Proved, Refused, Report, Revoked, Signed};
 
 /// A chunk is written when it has so many octets.
 const CHUNK_OCTETS: usize = 64 << 10;

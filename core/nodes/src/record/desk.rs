@@ -152,7 +152,11 @@ impl DeskEntry {
         let at = fields.u64()?;
         let heard = match fields.u8()? {
             1 => Heard::Taken(Box::new(taken(fields)?)),
-            2 => Heard::Approved { id: id(&mut fields)?, signature: fields.take()?, approver: text(fields.rest())? },
+            2 => Heard::Approved {
+                id: id(&mut fields)?,
+                signature: fields.take()?,
+                approver: text(fields.rest())?,
+            },
             3 => Heard::Signed { id: id(&mut fields)?, octets: fields.rest().to_vec() },
             4 => Heard::Refused { id: id(&mut fields)?, code: text(fields.rest())? },
             5 => {
@@ -167,7 +171,10 @@ impl DeskEntry {
                 Heard::Answered { id, result: DeviceResult { dev, result, receipt } }
             }
             7 => ended(Heard::Late { id: id(&mut fields)?, result: fields.u8()? }, fields)?,
-            8 => ended(Heard::Report { sid: fields.sid()?, dev: fields.dev()?, epoch: fields.epoch()? }, fields)?,
+            8 => ended(
+                Heard::Report { sid: fields.sid()?, dev: fields.dev()?, epoch: fields.epoch()? },
+                fields,
+            )?,
             9 => Heard::Result {
                 dev: fields.dev()?,
                 skid: fields.u8()?,
@@ -404,7 +411,7 @@ mod tests {
     fn all(dev: [u8; 8], number: u32, time: u64, octets: &[u8], name: &str) -> Vec<Heard> {
         let (dev, gid, epoch) = (Dev(dev), Gid(number | 1 << 31), Epoch(number as u16));
         let (sid, id) = (Sid(number >> 1), CommandId([octets.first().copied().unwrap_or(1); 16]));
-        let receipt = Receipted { executed_at: number, signature: [7; 64], verified: number % 2 == 0 };
+        let receipt = Receipted { executed_at: number, signature: [7; 64], verified: number.is_multiple_of(2) };
         let (name, octets, campaign) = (name.to_owned(), octets.to_vec(), number);
         let intent = Intent {
             id,
@@ -462,7 +469,7 @@ mod tests {
                 campaign,
                 delta: 2,
                 wave: 3,
-                group: (number % 3 == 0).then_some(gid),
+                group: number.is_multiple_of(3).then_some(gid),
                 challenge: [6; 8],
             }),
             Heard::Campaign(CampaignChange::Issued { campaign }),

@@ -86,13 +86,8 @@ pub struct House {
 }
 
 fn edge(port: &str, to: &str) -> Arc<Edge> {
-    let name = EdgeName {
-        from: "desk".into(),
-        port: port.into(),
-        from_instance: 0,
-        to: to.into(),
-        to_instance: 0,
-    };
+    let name =
+        EdgeName { from: "desk".into(), port: port.into(), from_instance: 0, to: to.into(), to_instance: 0 };
     Arc::new(Edge::new(name, 16, WhenFull::Wait))
 }
 
@@ -338,7 +333,8 @@ impl Neighbours {
     fn sign(&mut self, octets: &[u8]) {
         self.asked += 1;
         let SigningRequest { intent, approvals } = SigningRequest::read(octets).unwrap();
-        let durable = |entry: &DeskEntry| matches!(&entry.heard, Heard::Taken(taken) if taken.id == intent.id);
+        let durable =
+            |entry: &DeskEntry| matches!(&entry.heard, Heard::Taken(taken) if taken.id == intent.id);
         assert!(self.heard.iter().any(durable), "an intent that is not durable came to the signer");
         if intent.class.octet() == 3 && matches!(intent.addressee, Addressee::Group(_)) {
             assert!(approvals.len() >= 2);
