@@ -108,7 +108,8 @@ fn a_meter_is_read_disconnected_and_reconnected_and_signs_what_it_did() {
     let asked = ["command", "disconnect", "--device", &meter, "--request-id", "again-1"];
     let (first, again) = (office.done(&asked), office.done(&asked));
     assert_eq!(first["id"], again["id"]);
-    let (code, _, said) = office.call(&["command", "reconnect", "--device", &meter, "--request-id", "again-1"]);
+    let (code, _, said) =
+        office.call(&["command", "reconnect", "--device", &meter, "--request-id", "again-1"]);
     assert!(code == 1 && said.contains("request-id"), "{code} {said}");
     // Nobody is told to do what no such device exists for.
     let (code, _, said) = office.call(&["command", "disconnect", "--device", "0011223344556677"]);
@@ -125,7 +126,8 @@ fn a_group_is_told_at_once_and_its_epochs_advance_over_a_killed_head_end() {
     let office = Office::open(40);
     let mut head_end = office.lab.head_end();
     let missing = ["--miss-group-keys", "4"];
-    let fleet = [&["--rate", "40", "--duration", "32", "--relays", "3", "--grace", "8"][..], &missing].concat();
+    let fleet =
+        [&["--rate", "40", "--duration", "32", "--relays", "3", "--grace", "8"][..], &missing].concat();
     let fleet = office.lab.devices(&fleet);
     office.registered(&dev(39));
 

@@ -62,13 +62,17 @@ impl Client {
                 .into_diagnostic()
                 .wrap_err_with(|| format!("{}", path.display()))?,
             None => std::env::var(TOKEN).map_err(|_| {
-                miette!(help = "`metergraph token add NAME --role operator` makes one", "no token: set {TOKEN} or give --token-file")
+                miette!(
+                    help = "`metergraph token add NAME --role operator` makes one",
+                    "no token: set {TOKEN} or give --token-file"
+                )
             })?,
         };
         let roots = match &args.ca {
             None => RootCerts::new_with_certs(&[]),
             Some(path) => {
-                let pem = std::fs::read(path).into_diagnostic().wrap_err_with(|| format!("{}", path.display()))?;
+                let pem =
+                    std::fs::read(path).into_diagnostic().wrap_err_with(|| format!("{}", path.display()))?;
                 let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
                     .filter_map(|item| match item {
                         Ok(PemItem::Certificate(certificate)) => Some(certificate),
@@ -117,14 +121,21 @@ impl Client {
         &self,
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> miette::Result<T> {
-        let mut answer =
-            answer.map_err(|error| miette!(help = "is the head-end running, and has its graph a node of kind `api`?", "{}: {error}", self.base))?;
+        let mut answer = answer.map_err(|error| {
+            miette!(
+                help = "is the head-end running, and has its graph a node of kind `api`?",
+                "{}: {error}",
+                self.base
+            )
+        })?;
         if answer.status().is_success() {
             return answer.body_mut().read_json().into_diagnostic().wrap_err("the interface's answer");
         }
         let status = answer.status();
         match answer.body_mut().read_json::<Problem>() {
-            Ok(Problem { code, detail, help: Some(help), .. }) => Err(miette!(help = help, "{code}: {detail}")),
+            Ok(Problem { code, detail, help: Some(help), .. }) => {
+                Err(miette!(help = help, "{code}: {detail}"))
+            }
             Ok(Problem { code, detail, .. }) => Err(miette!("{code}: {detail}")),
             Err(_) => Err(miette!("the interface answered {status}")),
         }

@@ -70,7 +70,8 @@ fn sample(state: &Path, lab_root: &Path, approvers: &[String]) -> miette::Result
         let key = lab_key::read_or_draw(&folder.join(format!("{name}.key")))?;
         let [_, point @ ..] = key.verifying_key().uncompressed();
         let (x, y) = point.split_at(32);
-        write!(text, "\n[[approver]]\nname = \"{name}\"\nx = \"{}\"\ny = \"{}\"\n", Hex(x), Hex(y)).into_diagnostic()?;
+        write!(text, "\n[[approver]]\nname = \"{name}\"\nx = \"{}\"\ny = \"{}\"\n", Hex(x), Hex(y))
+            .into_diagnostic()?;
     }
     let file = state.join("policy.toml");
     put(&file, &text)?;

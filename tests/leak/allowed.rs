@@ -72,23 +72,35 @@ pub fn judge(list: &Path, found: &[Found]) -> Verdict {
             *counts += usize::from(find.form != "schedule");
         }
         let most = copies.values().max().copied().unwrap_or_default();
-        table.push(format!("{kind:<16} {process:<18} {place:<34} {:>5} secrets, at most {most:>2} copies {forms:?}", copies.len()));
+        table.push(format!(
+            "{kind:<16} {process:<18} {place:<34} {:>5} secrets, at most {most:>2} copies {forms:?}",
+            copies.len()
+        ));
         let allowed = list.allowed.iter().position(|entry| entry.covers(kind, process, place));
         let limit = allowed.map_or(Some(0), |entry| {
             used[entry] = true;
             list.allowed[entry].copies
         });
         if allowed.is_none() || limit.is_some_and(|limit| most > limit) {
-            let first: Vec<String> =
-                finds.iter().take(12).map(|find| format!("{} {} at {}", find.name, find.form, find.at)).collect();
+            let first: Vec<String> = finds
+                .iter()
+                .take(12)
+                .map(|find| format!("{} {} at {}", find.name, find.form, find.at))
+                .collect();
             let limit = limit.map_or(String::new(), |limit| format!(", {limit} allowed"));
-            wrong.push(format!("{kind} in {place} of {process}: {most} copies{limit}:\n    {}", first.join("\n    ")));
+            wrong.push(format!(
+                "{kind} in {place} of {process}: {most} copies{limit}:\n    {}",
+                first.join("\n    ")
+            ));
         }
     }
     for (entry, used) in list.allowed.iter().zip(used) {
         assert!(!entry.why.is_empty());
         if !used && !entry.sometimes {
-            wrong.push(format!("nothing of {:?} {:?} {:?} was found: does the scan still see it?", entry.secret, entry.process, entry.place));
+            wrong.push(format!(
+                "nothing of {:?} {:?} {:?} was found: does the scan still see it?",
+                entry.secret, entry.process, entry.place
+            ));
         }
     }
     Verdict { wrong, table }

@@ -3,7 +3,13 @@
 //! searched for all of them, in every form, and held against `allowed.toml`.
 //!
 //! It runs as root, who alone may read another process's memory.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
 #![allow(missing_docs, reason = "a test")]
 
 mod aes;
@@ -41,16 +47,31 @@ fn no_secret_lies_where_it_has_no_business() {
     // The first life: registrations, reports, commands, a group.
     let mut head_end = site.head_end();
     let state = site.lab.file("devices").display().to_string();
-    let mut fleet = site.lab.devices(&["--rate", "60", "--duration", "90", "--register-rate", "100", "--relays", "3", "--state", &state]);
+    let mut fleet = site.lab.devices(&[
+        "--rate",
+        "60",
+        "--duration",
+        "90",
+        "--register-rate",
+        "100",
+        "--relays",
+        "3",
+        "--state",
+        &state,
+    ]);
     let device = |number: u32| format!("02{:014x}", 0x4d_4700_0000_u64 + u64::from(number));
     let registered = |site: &mut Site, number: u32| {
-        wait(said, || site.ask(&["device", "show", &device(number)]).contains(" association 0").then_some(()));
+        wait(said, || {
+            site.ask(&["device", "show", &device(number)]).contains(" association 0").then_some(())
+        });
     };
     (0..DEVICES).for_each(|number| registered(&mut site, number));
     site.ask(&["command", "read", "ST1", "--device", &device(1)]);
     let group = site.ask(&["group", "create", "night"]).trim().to_owned();
     let members: Vec<String> = (1..6).map(device).collect();
-    site.ask(&[&["group", "join", &group][..], &members.iter().map(String::as_str).collect::<Vec<_>>()].concat());
+    site.ask(
+        &[&["group", "join", &group][..], &members.iter().map(String::as_str).collect::<Vec<_>>()].concat(),
+    );
     wait(said, || site.ask(&["group", "show", &group]).contains("5 members").then_some(()));
     std::thread::sleep(Duration::from_secs(1));
     let before = Snapshot::take(head_end.0.id());
@@ -64,7 +85,9 @@ fn no_secret_lies_where_it_has_no_business() {
     // Who has not been heard again is not told.
     std::thread::sleep(Duration::from_secs(3));
     site.ask(&["keys", "advance-epoch"]);
-    wait(said, || site.ask(&["campaign", "show", "1"]).contains(&format!("{DEVICES} of {DEVICES} proved")).then_some(()));
+    wait(said, || {
+        site.ask(&["campaign", "show", "1"]).contains(&format!("{DEVICES} of {DEVICES} proved")).then_some(())
+    });
     println!("advanced {:?}", started.elapsed());
     site.ask(&["device", "revoke", &device(2)]);
     site.ask(&["group", "rekey", &group]);
@@ -105,7 +128,9 @@ fn no_secret_lies_where_it_has_no_business() {
 
     canaries(&site.canary, &device(1), &searched);
     let found = search(&secrets, &searched);
-    if let Ok(p) = std::env::var("LEAK_DUMP") { std::fs::write(p, found.iter().map(|f| format!("{f:?}\n")).collect::<String>()).unwrap(); }
+    if let Ok(p) = std::env::var("LEAK_DUMP") {
+        std::fs::write(p, found.iter().map(|f| format!("{f:?}\n")).collect::<String>()).unwrap();
+    }
     let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/leak/allowed.toml");
     let verdict = judge(&list, &found);
     println!("{}\n{:?}", verdict.table.join("\n"), started.elapsed());
@@ -123,9 +148,9 @@ fn canaries(canary: &str, meter: &str, searched: &Searched) {
         }
     }
     let at = |word: usize, process: &str, place: &str| {
-        let there = seen.iter().any(|(found, of, path)| {
-            (*found, *of) == (word, process) && Path::new(path).starts_with(place)
-        });
+        let there = seen
+            .iter()
+            .any(|(found, of, path)| (*found, *of) == (word, process) && Path::new(path).starts_with(place));
         assert!(there, "the scan does not see what is in {place} of {process}");
     };
     at(0, "head-end killed", "memory");
@@ -134,7 +159,16 @@ fn canaries(canary: &str, meter: &str, searched: &Searched) {
     for place in ["page metrics", "control socket", "command line command list", "interface v1"] {
         at(0, "said", place);
     }
-    for place in ["log", "report.json", "state/events", "state/journal", "state/journal/checkpoints", "state/keystore", "state/audit", "state/signer-1"] {
+    for place in [
+        "log",
+        "report.json",
+        "state/events",
+        "state/journal",
+        "state/journal/checkpoints",
+        "state/keystore",
+        "state/audit",
+        "state/signer-1",
+    ] {
         at(0, "disk", place);
     }
     at(1, "disk", "state/mdm");

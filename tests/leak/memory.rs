@@ -30,7 +30,9 @@ impl Snapshot {
         kill_process(pid, Signal::STOP).unwrap();
         let taken = Self::read(id);
         kill_process(pid, Signal::CONT).unwrap();
-        taken.unwrap_or_else(|error| panic!("the memory of {id} cannot be read: {error}; this test runs as root"))
+        taken.unwrap_or_else(|error| {
+            panic!("the memory of {id} cannot be read: {error}; this test runs as root")
+        })
     }
 
     fn read(id: u32) -> std::io::Result<Self> {

@@ -28,7 +28,8 @@ type Form = (&'static str, Vec<u8>);
 /// Every form in which a secret is looked for.
 pub fn forms(octets: &[u8], nature: Nature) -> Vec<Form> {
     let hex = Hex(octets).to_string();
-    let mut forms = vec![("raw", octets.to_vec()), ("hex", hex.to_uppercase().into_bytes()), ("hex", hex.into_bytes())];
+    let mut forms =
+        vec![("raw", octets.to_vec()), ("hex", hex.to_uppercase().into_bytes()), ("hex", hex.into_bytes())];
     for shift in 0..3 {
         let text = base64(octets, shift);
         forms.push(("base64", text.replace('+', "-").replace('/', "_").into_bytes()));
@@ -58,7 +59,8 @@ fn base64(octets: &[u8], shift: usize) -> String {
     // Bits of the first whole letter on.
     let first = [0, 4, 2][shift];
     let whole = (octets.len() * 8 - first) / 6;
-    let letter = |at: usize| (0..6).filter_map(|i| bit(first + at * 6 + i)).fold(0, |sum, bit| sum << 1 | bit);
+    let letter =
+        |at: usize| (0..6).filter_map(|i| bit(first + at * 6 + i)).fold(0, |sum, bit| sum << 1 | bit);
     (0..whole).map(|at| char::from(LETTERS[letter(at) as usize])).collect()
 }
 
@@ -89,11 +91,8 @@ pub struct Scanner {
 impl Scanner {
     /// A search for these secrets.
     pub fn new<'a>(secrets: impl Iterator<Item = (&'a [u8], Nature)>) -> Self {
-        let mut scanner = Self {
-            needles: Vec::new(),
-            by_prefix: HashMap::new(),
-            filter: vec![0; 1 << (FILTER_BITS - 6)],
-        };
+        let mut scanner =
+            Self { needles: Vec::new(), by_prefix: HashMap::new(), filter: vec![0; 1 << (FILTER_BITS - 6)] };
         for (secret, (octets, nature)) in secrets.enumerate() {
             for (form, octets) in forms(octets, nature) {
                 let prefix = *octets.first_chunk().expect("a secret is longer");
@@ -190,8 +189,11 @@ mod tests {
 
     #[test]
     fn all_of_many_are_found() {
-        let secrets: Vec<[u8; 16]> =
-            (0..500_u64).map(|n| std::array::from_fn(|i| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (i * 4)) as u8 ^ i as u8)).collect();
+        let secrets: Vec<[u8; 16]> = (0..500_u64)
+            .map(|n| {
+                std::array::from_fn(|i| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (i * 4)) as u8 ^ i as u8)
+            })
+            .collect();
         let scanner = Scanner::new(secrets.iter().skip(1).map(|secret| (&secret[..], Nature::Octets)));
         let found = scanner.scan(&secrets.concat());
         let mut which: Vec<usize> = found.iter().map(|find| find.secret).collect();

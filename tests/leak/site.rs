@@ -35,7 +35,12 @@ pub struct Site {
 impl Site {
     /// Makes keys, devices, a policy and a bearer token.
     pub fn new() -> Self {
-        let lab = Lab { folder: tempfile::tempdir().unwrap(), port: free_port(), http: free_port(), api: free_port() };
+        let lab = Lab {
+            folder: tempfile::tempdir().unwrap(),
+            port: free_port(),
+            http: free_port(),
+            api: free_port(),
+        };
         let mut octets = [0; 8];
         getrandom::fill(&mut octets).unwrap();
         let canary = format!("canary-{}", seal::hex::Hex(&octets));
@@ -44,16 +49,39 @@ impl Site {
         let (root_key, state, profile) = (path("root.key"), path("state"), path("profile.toml"));
         let (tokens, devices, manifest) = (path("tokens.conf"), DEVICES.to_string(), path("lab.csv"));
         site.write_files(Path::new(&profile));
-        site.call(&["keys", "init", "--system", SYSTEM, "--lab-root", &root_key, "--state", &state, "--token", &tokens]);
         site.call(&[
-            "keys", "sample", "--manifest", "--devices", &devices, "--lab-root", &root_key, "--state", &state,
-            "--profile", &profile, "--out", &manifest,
+            "keys",
+            "init",
+            "--system",
+            SYSTEM,
+            "--lab-root",
+            &root_key,
+            "--state",
+            &state,
+            "--token",
+            &tokens,
+        ]);
+        site.call(&[
+            "keys",
+            "sample",
+            "--manifest",
+            "--devices",
+            &devices,
+            "--lab-root",
+            &root_key,
+            "--state",
+            &state,
+            "--profile",
+            &profile,
+            "--out",
+            &manifest,
         ]);
         site.call(&["keys", "import", &manifest, "--state", &state]);
         site.call(&["policy", "sample", "--lab-root", &root_key, "--state", &state]);
         let name = site.canary.clone();
         let roles = "reader,operator,approver,security";
-        site.bearer = site.call(&["token", "add", &name, "--role", roles, "--state", &state]).trim().to_owned();
+        site.bearer =
+            site.call(&["token", "add", &name, "--role", roles, "--state", &state]).trim().to_owned();
         // It is the one answer that must be told.
         site.said.pop();
         site
@@ -106,7 +134,9 @@ impl Site {
         let mut command = program();
         command.arg("run").arg(self.lab.graph()).arg("--state").arg(self.lab.state());
         command.args(["--log", "json", "--report"]).arg(self.lab.file("report.json"));
-        let running = Running(command.env("METERGRAPH_LOG", "trace").stdout(Stdio::null()).stderr(log).spawn().unwrap());
+        let running = Running(
+            command.env("METERGRAPH_LOG", "trace").stdout(Stdio::null()).stderr(log).spawn().unwrap(),
+        );
         let said = || self.lab.log();
         wait(said, || self.lab.status().is_some_and(|status| status.ready).then_some(()));
         running

@@ -42,7 +42,8 @@ pub async fn guard(
         Ok(_place) => pass(&service, request, next).await,
         Err(problem) => Ok(request.error_response(problem)),
     };
-    let status = answered.as_ref().map_or_else(|error| error.as_response_error().status_code(), |a| a.status());
+    let status =
+        answered.as_ref().map_or_else(|error| error.as_response_error().status_code(), |a| a.status());
     service.count_answer(status.as_u16());
     let refusal = match status {
         StatusCode::BAD_REQUEST => Some(Refusal::Format),

@@ -34,7 +34,11 @@ pub struct Listens(pub SocketAddr);
 impl NodeKind for ApiKind {
     fn spec(&self) -> KindSpec {
         let tls = vec![
-            FieldSpec::required("cert", FieldType::Path, "PEM: the server's certificate, then those up to its root."),
+            FieldSpec::required(
+                "cert",
+                FieldType::Path,
+                "PEM: the server's certificate, then those up to its root.",
+            ),
             FieldSpec::required("key", FieldType::Path, "PEM: its private key."),
             FieldSpec::optional(
                 "client_ca",
@@ -46,7 +50,11 @@ impl NodeKind for ApiKind {
             name: "api",
             about: "Serves commands, devices and groups over HTTP, as /v1.",
             fields: vec![
-                FieldSpec::required("desk", FieldType::Node { service: crate::DESK_SERVICE }, "The command desk."),
+                FieldSpec::required(
+                    "desk",
+                    FieldType::Node { service: crate::DESK_SERVICE },
+                    "The command desk.",
+                ),
                 FieldSpec::or(
                     "listen",
                     FieldType::Address,

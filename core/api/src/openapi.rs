@@ -64,8 +64,9 @@ impl Modify for Door {
         components.add_security_scheme(BEARER, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
         let schema = RefOr::<openapi::Schema>::Ref(Ref::from_schema_name("Problem"));
         let content = ContentBuilder::new().schema(Some(schema)).build();
-        let response =
-            ResponseBuilder::new().description("Refused: code, what happened, the way out.").content(MEDIA_TYPE, content);
+        let response = ResponseBuilder::new()
+            .description("Refused: code, what happened, the way out.")
+            .content(MEDIA_TYPE, content);
         components.responses.insert("Problem".to_owned(), response.build().into());
         for (path, item) in &mut document.paths.paths {
             for (method, operation) in operations(item) {
@@ -76,7 +77,8 @@ impl Modify for Door {
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
-    let all = [(Method::GET, &mut item.get), (Method::POST, &mut item.post), (Method::DELETE, &mut item.delete)];
+    let all =
+        [(Method::GET, &mut item.get), (Method::POST, &mut item.post), (Method::DELETE, &mut item.delete)];
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 

@@ -185,8 +185,7 @@ impl Tokens {
         let document = Document { tokens: 1, entries: self.entries.clone() };
         let text = toml::to_string(&document).map_err(|error| TokenError::Format(error.to_string()))?;
         let beside = path.with_extension("new");
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&beside)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&beside)?;
         // A file left over may have another mode.
         file.set_permissions(std::fs::Permissions::from_mode(MODE))?;
         file.write_all(text.as_bytes())?;
@@ -231,7 +230,9 @@ mod tests {
         let bob = tokens.add("bob", &[Role::Security], 200).unwrap();
         tokens.write(&path).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(!text.contains(&ada.reveal()[PREFIX.len()..]) && !text.contains(&bob.reveal()[PREFIX.len()..]));
+        assert!(
+            !text.contains(&ada.reveal()[PREFIX.len()..]) && !text.contains(&bob.reveal()[PREFIX.len()..])
+        );
         let mut read = Tokens::read(&path).unwrap();
         assert_eq!(read.find(ada.reveal(), 99).unwrap().roles, [Role::Reader, Role::Operator]);
         assert!(read.find(ada.reveal(), 100).is_none());

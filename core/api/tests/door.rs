@@ -77,14 +77,8 @@ fn whoever_is_not_known_is_answered_alike_counted_and_told() {
     let mut flipped = good.to_owned();
     let last = if flipped.pop() == Some('0') { '1' } else { '0' };
     flipped.push(last);
-    let strangers = [
-        None,
-        Some(""),
-        Some("mgt_"),
-        Some(&flipped[..]),
-        Some(&good[1..]),
-        Some(lab.expired_token()),
-    ];
+    let strangers =
+        [None, Some(""), Some("mgt_"), Some(&flipped[..]), Some(&good[1..]), Some(lab.expired_token())];
     let mut texts = Vec::new();
     for stranger in strangers {
         for (method, pattern, _) in ROUTES {
@@ -210,7 +204,12 @@ fn tokens_come_and_go_while_the_head_end_runs() {
 #[test]
 fn nonsense_ends_no_server() {
     let lab = Lab::start(&[]);
-    for nonsense in [&b"\0\xff\xfe"[..], b"GET", b"GET / HTTP/9.9\r\n\r\n", b"POST /v1/commands HTTP/1.1\r\ncontent-length: -1\r\n\r\n"] {
+    for nonsense in [
+        &b"\0\xff\xfe"[..],
+        b"GET",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /v1/commands HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+    ] {
         let mut stream = TcpStream::connect(lab.address).unwrap();
         stream.write_all(nonsense).unwrap();
         drop(stream);

@@ -23,9 +23,14 @@ fn plain_http_is_for_loopback_alone() {
     for inside in ["127.0.0.1:8443", "127.8.9.1:1", "[::1]:8443", "localhost:8443"] {
         assert!(faults(inside, false).is_empty(), "{inside}");
     }
-    for outside in ["0.0.0.0:8443", "[::]:8443", "10.0.0.1:443", "head-end.example:443", "localhost.example:1"] {
+    for outside in
+        ["0.0.0.0:8443", "[::]:8443", "10.0.0.1:443", "head-end.example:443", "localhost.example:1"]
+    {
         let faults = faults(outside, false);
-        assert_eq!((faults[0].code, faults[0].field, faults[0].warning), ("node::plain_http", Some("listen"), false));
+        assert_eq!(
+            (faults[0].code, faults[0].field, faults[0].warning),
+            ("node::plain_http", Some("listen"), false)
+        );
         assert!(faults[0].help.as_ref().unwrap().contains("tls"));
     }
     assert!(faults("0.0.0.0:8443", true).is_empty());

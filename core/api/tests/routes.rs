@@ -36,7 +36,10 @@ fn a_command_is_submitted_shown_and_listed() {
 
     let answer = lab.client(Role::Reader).get(&format!("/v1/commands/{id}"));
     let command: Command = serde_json::from_value(answer.json.clone()).unwrap();
-    assert_eq!((&*command.state, &command.outcome), ("ended", &Some(Outcome::Done { result: 0, response: "8000".into() })));
+    assert_eq!(
+        (&*command.state, &command.outcome),
+        ("ended", &Some(Outcome::Done { result: 0, response: "8000".into() }))
+    );
     assert_eq!(command.to, To::Device(DEV.to_string()));
     assert!(command.receipt.unwrap().verified);
     assert_eq!(command.history.iter().map(|step| &*step.what).collect::<Vec<_>>(), ["accepted", "ended"]);
@@ -82,11 +85,7 @@ fn every_order_reaches_the_desk_as_it_was_meant() {
         ),
         (
             json!({ "do": "write-table", "table": "MT5", "offset": 3, "data": "0aff" }),
-            OrderKind::WriteTable {
-                table: "MT5".parse().unwrap(),
-                offset: Some(3),
-                data: vec![10, 255],
-            },
+            OrderKind::WriteTable { table: "MT5".parse().unwrap(), offset: Some(3), data: vec![10, 255] },
         ),
         (
             json!({ "do": "procedure", "procedure": "SP4", "parameters": "01" }),
@@ -199,7 +198,9 @@ fn what_is_no_command_is_refused_with_the_reason() {
         change(&|body| body["colour"] = json!("red")),
         operator.call("POST", "/v1/commands", Some("{".to_owned())).unwrap(),
         operator.call("POST", "/v1/commands", None).unwrap(),
-        operator.call_with("POST", "/v1/commands", Some("{}".into()), &[("content-type", "text/plain")]).unwrap(),
+        operator
+            .call_with("POST", "/v1/commands", Some("{}".into()), &[("content-type", "text/plain")])
+            .unwrap(),
     ] {
         let problem = wrong.problem(400, "api-format");
         assert!(problem["help"].as_str().unwrap().contains("openapi"));
@@ -303,7 +304,8 @@ fn groups_are_made_filled_emptied_and_rekeyed() {
     assert_eq!((leaving.status, leaving.json["commands"].as_array().unwrap().len()), (202, 1));
     let submitted = lab.desk.submitted.lock().unwrap().clone();
     assert!(submitted.iter().all(|submission| submission.requester == "security"));
-    for wrong in [json!({ "devices": [] }), json!({ "devices": ["1"] }), json!({ "device": DEV.to_string() })] {
+    for wrong in [json!({ "devices": [] }), json!({ "devices": ["1"] }), json!({ "device": DEV.to_string() })]
+    {
         security.post(&path, &wrong).problem(400, "api-format");
         security.call("DELETE", &path, Some(wrong.to_string())).unwrap().problem(400, "api-format");
     }

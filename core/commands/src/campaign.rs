@@ -289,7 +289,8 @@ impl Campaigns {
         fleet: &dyn Fleet,
         actions: &mut Vec<Action>,
     ) {
-        let Some((campaign, course)) = self.courses.iter().next_back().map(|(number, course)| (*number, course))
+        let Some((campaign, course)) =
+            self.courses.iter().next_back().map(|(number, course)| (*number, course))
         else {
             return;
         };

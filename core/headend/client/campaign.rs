@@ -61,16 +61,21 @@ pub fn campaign(command: &CampaignCommand, args: &ApiArgs) -> miette::Result<Exi
                 left -= 1;
             }
         }
-        CampaignCommand::Pause { campaign } => client.post(&format!("/v1/campaigns/{campaign}/pause"), &())?,
-        CampaignCommand::Resume { campaign } => client.post(&format!("/v1/campaigns/{campaign}/resume"), &())?,
+        CampaignCommand::Pause { campaign } => {
+            client.post(&format!("/v1/campaigns/{campaign}/pause"), &())?
+        }
+        CampaignCommand::Resume { campaign } => {
+            client.post(&format!("/v1/campaigns/{campaign}/resume"), &())?
+        }
     };
     show(args.json, &campaign, text)
 }
 
 fn text(campaign: &Campaign) -> String {
     let Campaign { campaign: number, state, total, proved, pending, missed, reregister, .. } = campaign;
-    let mut lines =
-        vec![format!("campaign {number} {state}: {proved} of {total} proved, {pending} pending, {missed} missed")];
+    let mut lines = vec![format!(
+        "campaign {number} {state}: {proved} of {total} proved, {pending} pending, {missed} missed"
+    )];
     lines.extend(reregister.iter().map(|dev| format!("must register anew: {dev}")));
     lines.join("\n")
 }

@@ -177,10 +177,7 @@ pub fn command(command: &CommandCommand, args: &ApiArgs) -> miette::Result<ExitC
         }
         CommandCommand::Dr { event, start, minutes, percent, asking } => {
             let start = start.unwrap_or_else(now);
-            ask(
-                Order::DemandResponse { event: *event, start, minutes: *minutes, percent: *percent },
-                asking,
-            )
+            ask(Order::DemandResponse { event: *event, start, minutes: *minutes, percent: *percent }, asking)
         }
         CommandCommand::Read { tables, asking } => {
             let tables = tables.iter().map(|table| Table { table: table.clone(), part: None }).collect();

@@ -96,5 +96,11 @@ fn ids(list: &AcceptedList) -> String {
 fn line(group: &Group) -> String {
     let epoch = group.epoch.map_or_else(|| "no key yet".to_owned(), |epoch| format!("epoch {epoch}"));
     let classes: Vec<String> = group.classes.iter().map(u8::to_string).collect();
-    format!("{}  {:<20} {} members, {epoch}, classes {}", group.gid, group.name, group.members, classes.join(","))
+    format!(
+        "{}  {:<20} {} members, {epoch}, classes {}",
+        group.gid,
+        group.name,
+        group.members,
+        classes.join(",")
+    )
 }

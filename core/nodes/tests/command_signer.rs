@@ -9,9 +9,9 @@
     reason = "tests"
 )]
 
-mod common;
 #[path = "command_signer/audit.rs"]
 mod audit;
+mod common;
 #[path = "command_signer/house.rs"]
 mod house;
 

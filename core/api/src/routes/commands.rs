@@ -80,8 +80,9 @@ fn request_id(request: &HttpRequest, field: Option<String>) -> Result<String, Pr
         }
         (Some(id), _) | (None, Some(id)) => id,
         (None, None) => {
-            return Err(Problem::format("no request id")
-                .help("send `request_id` or the header `Idempotency-Key`: a repeat then does nothing twice"));
+            return Err(Problem::format("no request id").help(
+                "send `request_id` or the header `Idempotency-Key`: a repeat then does nothing twice",
+            ));
         }
     };
     if (1..=REQUEST_ID_MAX).contains(&id.len()) {

@@ -1,8 +1,8 @@
 //! `/v1/groups`.
 
+use actix_web::http::header;
 use actix_web::web::{Data, Json, Path, Query, ReqData};
 use actix_web::{HttpResponse, delete, get, post};
-use actix_web::http::header;
 use seal::ids::{Dev, Gid};
 
 use super::{PageQuery, ask};

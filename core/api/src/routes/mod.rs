@@ -6,11 +6,11 @@ pub(crate) mod commands;
 pub(crate) mod devices;
 pub(crate) mod groups;
 
+use ::commands::front::{Front, Page, Refusal};
 use actix_web::error::JsonPayloadError;
 use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{Error, HttpRequest, HttpResponse};
-use ::commands::front::{Front, Page, Refusal};
 use serde::Deserialize;
 use utoipa::IntoParams;
 

@@ -224,11 +224,7 @@ pub struct CommandList {
 
 impl From<front::Accepted> for Accepted {
     fn from(accepted: front::Accepted) -> Self {
-        Self {
-            id: accepted.id.to_string(),
-            digest: hex_of(&accepted.digest),
-            repeated: accepted.repeated,
-        }
+        Self { id: accepted.id.to_string(), digest: hex_of(&accepted.digest), repeated: accepted.repeated }
     }
 }
 

@@ -66,7 +66,8 @@ pub struct AcceptedList {
 
 impl From<GroupView> for Group {
     fn from(view: GroupView) -> Self {
-        let contained = |class: &u8| Class::from_octet(*class).is_some_and(|class| view.classes.contain(class));
+        let contained =
+            |class: &u8| Class::from_octet(*class).is_some_and(|class| view.classes.contain(class));
         Self {
             gid: view.gid.to_string(),
             name: view.name,

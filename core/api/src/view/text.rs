@@ -55,7 +55,8 @@ pub(crate) fn classes(numbers: &[u8]) -> Result<Classes, FieldError> {
     let mut classes = 0;
     for number in numbers {
         let class = Class::from_octet(*number);
-        classes |= 1 << class.ok_or_else(|| FieldError::new("classes", format!("no class {number}")))?.octet();
+        classes |=
+            1 << class.ok_or_else(|| FieldError::new("classes", format!("no class {number}")))?.octet();
     }
     Ok(Classes(classes))
 }

@@ -14,7 +14,6 @@ use commands::front::{
 use seal::command::Addressee;
 use seal::ids::{Dev, Epoch, Gid, Sid, System};
 
-
 /// The end device that exists.
 pub const DEV: Dev = Dev([0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77]);
 /// The group that exists.
@@ -121,10 +120,10 @@ impl Desk {
             }
             Asked::Device(dev, reply) => reply.send(device(state, dev)),
             Asked::Groups(reply) => reply.send(Ok(state.groups.clone())),
-            Asked::Group(gid, page, reply) => reply.send(found(state, gid).map(|group| GroupView {
-                page: page.of([DEV].into_iter()),
-                ..group.clone()
-            })),
+            Asked::Group(gid, page, reply) => reply.send(
+                found(state, gid)
+                    .map(|group| GroupView { page: page.of([DEV].into_iter()), ..group.clone() }),
+            ),
             Asked::CreateGroup { name, classes, reply } => {
                 let gid = Gid(GID.0 + state.groups.len() as u32);
                 state.groups.push(GroupView { classes, members: 0, ..group(gid, &name) });
@@ -221,8 +220,7 @@ impl Desk {
         let group = matches!(submission.addressee, Addressee::Group(_));
         let receipt = Receipted { executed_at: 5, signature: [9; 64], verified: true };
         let result = DeviceResult { dev: DEV, result: 0, receipt: Some(receipt) };
-        let counts =
-            ResultCounts { members: 2, done: 1, failed: 0, refused: 0, unknown: 0, missing: 1 };
+        let counts = ResultCounts { members: 2, done: 1, failed: 0, refused: 0, unknown: 0, missing: 1 };
         CommandView {
             id: CommandId(id),
             request_id: submission.request_id.clone(),

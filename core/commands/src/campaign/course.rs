@@ -63,7 +63,9 @@ impl Course {
         match self {
             Self { total: Some(_), .. } => CampaignState::Finished,
             Self { paused: true, .. } => CampaignState::Paused,
-            Self { group: Some(_), broadcast: Broadcast::Before | Broadcast::Open, .. } => CampaignState::Broadcast,
+            Self { group: Some(_), broadcast: Broadcast::Before | Broadcast::Open, .. } => {
+                CampaignState::Broadcast
+            }
             _ => CampaignState::CatchUp,
         }
     }

@@ -246,7 +246,11 @@ impl Associations {
     /// Erases the keys of an association; when revoked it still says so of its frames.
     pub fn erase(&mut self, place: Place, revoked: bool) {
         let Some((entry, cold)) = self.both_mut(place) else { return };
-        if revoked { entry.association.revoke() } else { entry.association.erase() }
+        if revoked {
+            entry.association.revoke()
+        } else {
+            entry.association.erase()
+        }
         cold.prk = Prk::from_octets([0; Prk::LEN]);
     }
 

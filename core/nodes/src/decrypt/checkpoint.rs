@@ -172,10 +172,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`JournalError`] with the place that cannot be read.
-    pub(super) fn read(
-        log: &Log,
-        state: &mut Rebuilding<'_>,
-    ) -> Result<(Self, Position), JournalError> {
+    pub(super) fn read(log: &Log, state: &mut Rebuilding<'_>) -> Result<(Self, Position), JournalError> {
         let mut rest = Self::default();
         let mut newest: Vec<Option<Position>> = vec![None; Sid::PARTITIONS as usize];
         for name in list(log)? {

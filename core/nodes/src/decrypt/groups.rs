@@ -65,7 +65,8 @@ impl Groups {
         let epochs = self.groups.entry(gid).or_default();
         if let Err(at) = epochs.binary_search_by_key(&epoch, |held| held.keys.epoch()) {
             let keys = GroupKeys::derive(gms, gid, epoch);
-            epochs.insert(at, GroupEpoch { keys, activate_at, counter: Counter::default(), reserving: false });
+            epochs
+                .insert(at, GroupEpoch { keys, activate_at, counter: Counter::default(), reserving: false });
             let surplus = epochs.len().saturating_sub(EPOCHS_MAX);
             epochs.drain(..surplus);
         }

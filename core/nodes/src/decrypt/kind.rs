@@ -95,7 +95,9 @@ impl NodeKind for DecryptKind {
             .map_err(|error| BuildError::caused(env, "aptitle", error))?;
         let keys = config.text("keys");
         let wire = |port: &str, from: Option<&str>, to: &str| {
-            env.wires.iter().find(|wire| wire.port == port && from.is_none_or(|from| wire.from == from) && wire.to == to)
+            env.wires
+                .iter()
+                .find(|wire| wire.port == port && from.is_none_or(|from| wire.from == from) && wire.to == to)
         };
         let balancer = wire(FRAMES, None, &env.node).map(|wire| wire.from.clone()).unwrap_or_default();
         let journal = env.readers("records").into_iter().next().unwrap_or_default().to_owned();

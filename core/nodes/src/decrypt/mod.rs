@@ -28,9 +28,7 @@ use std::time::{Duration, Instant};
 
 use journal::Position;
 use keystore::{Directory, Vault};
-use node::{
-    Batch, BatchPool, Context, Counter, Env, Next, NodeError, Reason, Severity, Source, Worker,
-};
+use node::{Batch, BatchPool, Context, Counter, Env, Next, NodeError, Reason, Severity, Source, Worker};
 use seal::ids::{Epoch, Gid, Sid, System};
 
 pub use associations::Heard;

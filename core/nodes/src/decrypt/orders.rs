@@ -105,7 +105,10 @@ impl Shard {
             if let Err(bad) = self.follow(context, order, &mut out) {
                 let (reason, what) = bad.words();
                 context.events.report(reason, Severity::Alarm, Source::Node, || {
-                    format!("an order of {} is not followed: {what}", context.inputs.get(input).map_or("?", |edge| &edge.name().from))
+                    format!(
+                        "an order of {} is not followed: {what}",
+                        context.inputs.get(input).map_or("?", |edge| &edge.name().from)
+                    )
                 });
                 sound = false;
             }
@@ -139,7 +142,9 @@ impl Shard {
             return Err(Bad::Follower);
         }
         match order {
-            Order::Register { sid, dev, replaces, sealed } => self.register(sid, dev, replaces, sealed, out)?,
+            Order::Register { sid, dev, replaces, sealed } => {
+                self.register(sid, dev, replaces, sealed, out)?
+            }
             Order::Retire { sid } => self.retire(context, sid, out),
             Order::Revoke { dev, sid } => self.revoke(context, dev, sid, out),
             Order::Send { sid, signed } => self.send_command(context, sid, signed, out)?,
@@ -349,6 +354,9 @@ mod tests {
         assert_eq!(edges[0].settled(), 2);
         given.end(&edges, (0, 4), true);
         given.end(&edges, (0, 3), false);
-        assert_eq!((edges[0].settled(), edges[0].next_failure(), edges[0].next_failure()), (4, Some(3), None));
+        assert_eq!(
+            (edges[0].settled(), edges[0].next_failure(), edges[0].next_failure()),
+            (4, Some(3), None)
+        );
     }
 }

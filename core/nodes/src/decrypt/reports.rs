@@ -154,7 +154,12 @@ impl Shard {
                     }
                     notice(context, &report, body);
                     if report.origin == Origin::Report {
-                        self.find_services(batch, candidate.start, (place, report.sid, candidate.heard), body);
+                        self.find_services(
+                            batch,
+                            candidate.start,
+                            (place, report.sid, candidate.heard),
+                            body,
+                        );
                     }
                 }
                 Ok(Accepted::Duplicate { epoch, durable }) => {

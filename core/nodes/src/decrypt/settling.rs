@@ -10,7 +10,8 @@ use crate::in_flight::Settled;
 impl Shard {
     /// Hears from the journal what became of earlier batches.
     pub(super) fn settle(&mut self, context: &mut Context, records: usize) -> Result<(), NodeError> {
-        let edge = context.outputs.get(records).and_then(|output| output.edges.first()).map(std::sync::Arc::clone);
+        let edge =
+            context.outputs.get(records).and_then(|output| output.edges.first()).map(std::sync::Arc::clone);
         let Some(edge) = edge else { return Ok(()) };
         let mut in_flight = std::mem::take(&mut self.in_flight);
         let known = in_flight.settle(&edge, |sent, outcome| self.settled(context, sent, outcome));

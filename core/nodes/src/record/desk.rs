@@ -411,7 +411,8 @@ mod tests {
     fn all(dev: [u8; 8], number: u32, time: u64, octets: &[u8], name: &str) -> Vec<Heard> {
         let (dev, gid, epoch) = (Dev(dev), Gid(number | 1 << 31), Epoch(number as u16));
         let (sid, id) = (Sid(number >> 1), CommandId([octets.first().copied().unwrap_or(1); 16]));
-        let receipt = Receipted { executed_at: number, signature: [7; 64], verified: number.is_multiple_of(2) };
+        let receipt =
+            Receipted { executed_at: number, signature: [7; 64], verified: number.is_multiple_of(2) };
         let (name, octets, campaign) = (name.to_owned(), octets.to_vec(), number);
         let intent = Intent {
             id,
