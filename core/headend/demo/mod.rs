@@ -1,6 +1,7 @@
 //! `metergraph demo`: a head-end and a fleet as two processes, and what both say of the same reports.
 
 mod process;
+mod switching;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -44,7 +45,9 @@ pub fn demo(args: &DemoArgs) -> miette::Result<ExitCode> {
     run_fleet(args, &folder, &addresses)?;
     show_page(&addresses)?;
     head_end.stop()?;
-    judge(&folder)
+    let code = judge(&folder)?;
+    switching::play(args, &folder, &addresses)?;
+    Ok(code)
 }
 
 /// Makes the keys and the key store.
@@ -189,6 +192,7 @@ impl Folder {
 struct Addresses {
     meters: String,
     http: Option<String>,
+    api: Option<String>,
 }
 
 impl Addresses {
@@ -200,7 +204,9 @@ impl Addresses {
         })?;
         let meters = plan.transports.iter().find_map(|transport| listens(&transport.grants));
         let meters = meters.ok_or_else(|| miette!("{} listens nowhere", graph.display()))?;
-        Ok(Self { meters, http: plan.http.clone() })
+        let api = plan.nodes.iter().find(|node| node.kind == "api");
+        let api = api.map(|node| node.config.text("listen").to_owned());
+        Ok(Self { meters, http: plan.http.clone(), api })
     }
 }
 
