@@ -3,11 +3,29 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-use rustix::process::{Pid, Signal, kill_process};
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 
 const PAGE: usize = 4096;
 /// Octets that are read at once.
 const PART: usize = 1 << 20;
+
+/// Sends a signal to a process of ours.
+pub fn signal(id: u32, signal: Signal) {
+    kill_process(Pid::from_raw(id.cast_signed()).unwrap(), signal).unwrap();
+}
+
+/// Stops a process, and waits until it stands still.
+pub fn stop(id: u32) {
+    signal(id, Signal::STOP);
+    let stands = || {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    };
+    while !stands() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
 
 /// A stretch of memory without a page of zeros.
 pub struct Stretch {
@@ -26,10 +44,9 @@ pub struct Snapshot {
 impl Snapshot {
     /// Stops the process, copies everything that it can read, and lets it go on.
     pub fn take(id: u32) -> Self {
-        let pid = Pid::from_raw(id.cast_signed()).unwrap();
-        kill_process(pid, Signal::STOP).unwrap();
+        stop(id);
         let taken = Self::read(id);
-        kill_process(pid, Signal::CONT).unwrap();
+        signal(id, Signal::CONT);
         taken.unwrap_or_else(|error| {
             panic!("the memory of {id} cannot be read: {error}; this test runs as root")
         })

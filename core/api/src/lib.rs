@@ -3,6 +3,8 @@
 //! [`ApiKind`] is the node; [`view`] is what travels, for clients too; [`tokens`] is the file of bearer
 //! tokens; [`openapi`] describes all of it.
 
+#![expect(clippy::result_large_err, reason = "a problem is made once for a refused request")]
+
 mod bucket;
 mod guard;
 mod kind;

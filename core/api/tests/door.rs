@@ -1,5 +1,7 @@
 //! The door: tokens, roles and limits.
 
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
 mod support;
 
 use std::io::{Read, Write};

@@ -1,5 +1,7 @@
 //! The node: what is refused before it is opened, what cannot be opened, and its end.
 
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! The committed description is that of the routes. `METERGRAPH_BLESS=1` writes it anew.
 
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
 use std::path::Path;
 
 use metergraph_api::openapi;

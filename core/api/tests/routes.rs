@@ -1,5 +1,7 @@
 //! Every route: what it answers, and how it refuses.
 
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
 mod support;
 
 use std::sync::atomic::Ordering;

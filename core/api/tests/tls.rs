@@ -1,5 +1,7 @@
 //! TLS: the server's certificate, clients' certificates, and what cannot be served.
 
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
 mod support;
 
 use std::collections::BTreeMap;

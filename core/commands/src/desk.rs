@@ -237,8 +237,12 @@ impl Desk {
             Heard::Taken(taken) if self.table.told(taken.id).is_none() => self.campaigns.taken(taken),
             _ => {}
         }
-        let id = self.table.hear(at, heard, fleet)?;
-        self.ended(at, id)
+        let ended = self.table.hear(at, heard, fleet).and_then(|id| self.ended(at, id));
+        if let Heard::Closed { filed: true, .. } = heard {
+            // Only now: the one that has just ended may be the one to be forgotten.
+            self.table.forget();
+        }
+        ended
     }
 
     /// A command has ended: what it changes.

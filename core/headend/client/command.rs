@@ -1,6 +1,6 @@
 //! `metergraph command ...`: asks for a command, waits for its end, approves.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -193,7 +193,7 @@ pub fn command(command: &CommandCommand, args: &ApiArgs) -> miette::Result<ExitC
         CommandCommand::Firmware { image, block, asking } => firmware(&client, args, image, *block, asking),
         CommandCommand::Show { id } => {
             let command: Command = client.get(&format!("/v1/commands/{id}"), Duration::ZERO)?;
-            show(args.json, &command, |command| text(command))
+            show(args.json, &command, text)
         }
         CommandCommand::List { pending, device } => {
             let device = device.as_ref().map(|device| format!("&device={device}")).unwrap_or_default();
@@ -270,7 +270,7 @@ fn finish(client: &Client, args: &ApiArgs, id: &str, within: Duration) -> miette
         if let Some(outcome) = &command.outcome {
             let all = command.counts.is_none_or(|counts| counts.done == counts.members);
             let done = outcome.is_success() && all;
-            show(args.json, &command, |command| text(command))?;
+            show(args.json, &command, text)?;
             return Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         if command.state != state {
@@ -278,7 +278,7 @@ fn finish(client: &Client, args: &ApiArgs, id: &str, within: Duration) -> miette
             state.clone_from(&command.state);
         }
         if left.is_zero() {
-            show(args.json, &command, |command| text(command))?;
+            show(args.json, &command, text)?;
             return Ok(ExitCode::FAILURE);
         }
     }
@@ -288,7 +288,7 @@ fn finish(client: &Client, args: &ApiArgs, id: &str, within: Duration) -> miette
 fn firmware(
     client: &Client,
     args: &ApiArgs,
-    image: &PathBuf,
+    image: &Path,
     block: u16,
     asking: &Asking,
 ) -> miette::Result<ExitCode> {
@@ -309,7 +309,7 @@ fn firmware(
             }
         };
         if !command.outcome.as_ref().is_some_and(Outcome::is_success) {
-            show(args.json, &command, |command| text(command))?;
+            show(args.json, &command, text)?;
             return Ok(ExitCode::FAILURE);
         }
         eprintln!("block {} of {count}", number + 1);
@@ -319,7 +319,7 @@ fn firmware(
     submit(client, args, order, asking, name("activate"))
 }
 
-fn approve(client: &Client, args: &ApiArgs, id: &str, key: &PathBuf, name: &str) -> miette::Result<ExitCode> {
+fn approve(client: &Client, args: &ApiArgs, id: &str, key: &Path, name: &str) -> miette::Result<ExitCode> {
     let command: Command = client.get(&format!("/v1/commands/{id}"), Duration::ZERO)?;
     let intent = command.intent.as_ref().ok_or_else(|| miette!("the interface shows no intent"))?;
     let digest = intent.digest().into_diagnostic()?;
@@ -333,7 +333,7 @@ fn approve(client: &Client, args: &ApiArgs, id: &str, key: &PathBuf, name: &str)
     let Ok(signature) = lab_key::read(key)?.sign(&prehash(&digest));
     let approval = NewApproval { approver: name.to_owned(), signature: Hex(&signature).to_string() };
     let command: Command = client.post(&format!("/v1/commands/{id}/approvals"), &approval)?;
-    show(args.json, &command, |command| text(command))
+    show(args.json, &command, text)
 }
 
 /// One line of a list.

@@ -9,7 +9,7 @@ use seal::association::{CANDIDATES_MAX, RETIRING_MAX, RETIRING_S};
 use seal::at_rest::{Dek, NONCE_LEN};
 use seal::ids::{Dev, Epoch, Gid, Sid};
 use seal::schedule::{self, AssociationKeys};
-use seal::secret::Prk;
+use seal::secret::{Prk, scrubbed};
 use zeroize::Zeroizing;
 
 use crate::block::{self, Edit, Place};
@@ -22,6 +22,8 @@ use crate::store::{Store, records_entry};
 
 /// Blocks that are changed in one write: what they hold is in memory then.
 const BLOCKS_A_WRITE: usize = 128;
+/// KiB of the stack on which blocks are changed.
+const SCRUBBED: usize = 32;
 /// Room for a record that is opened.
 const BUFFER: usize = record::OCTETS_MAX + seal::at_rest::OVERHEAD;
 
@@ -118,6 +120,10 @@ impl Store {
     /// [`StoreError`]: some of them are in then; take all in again.
     pub fn apply(&self, changes: &[Change], now: u64) -> Result<Applied, StoreError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        scrubbed::<SCRUBBED, _>(|| self.take_in(changes, now))
+    }
+
+    fn take_in(&self, changes: &[Change], now: u64) -> Result<Applied, StoreError> {
         let mut applied = Applied::default();
         let mut records = self.records()?;
         let mut by_place: Vec<(Place, &Change)> =
@@ -147,6 +153,10 @@ impl Store {
     /// [`StoreError`]; nothing has changed then.
     pub fn sweep(&self, partitions: std::ops::Range<u16>, now: u64) -> Result<Applied, StoreError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        scrubbed::<SCRUBBED, _>(|| self.sweep_out(partitions, now))
+    }
+
+    fn sweep_out(&self, partitions: std::ops::Range<u16>, now: u64) -> Result<Applied, StoreError> {
         let (mut applied, mut entries) = (Applied::default(), Vec::new());
         let prefixes: Vec<Vec<u8>> = partitions.clone().map(Place::prefix).collect();
         self.entries.read(&prefixes, &mut |key, value| {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use seal::ids::{Dev, System};
+use seal::secret::scrubbed;
 
 use crate::block::Place;
 use crate::credentials::{self, Bucket, Credentials, DeviceCredential};
@@ -107,7 +108,8 @@ impl Store {
         let lock = lock(folder)?;
         let entries: Box<dyn KeyStore> = Box::new(SledStore::new(folder));
         let token = token::open(folder, Holder::KeyStore)?;
-        let deks = Deks::read(&token.kek()?, &*entries)?;
+        let kek = token.kek()?;
+        let deks = scrubbed::<128, _>(|| Deks::read(&kek, &*entries))?;
         let system = System(read_value(&*entries, SYSTEM)?);
         Ok(Self { deks, entries, system, token, changing: Mutex::new(()), _lock: lock })
     }
@@ -178,11 +180,13 @@ impl Store {
         let bucket = Bucket::of(dev);
         let Some(value) = self.entries.get(&bucket.key())? else { return Ok(None) };
         let mut found = None;
-        bucket.open(&self.deks.unwrap(bucket.partition)?, &value, &mut |record| {
-            if record.dev == dev {
-                found = Some(record.credential().ok_or_else(|| bucket.damaged())?);
-            }
-            Ok(())
+        scrubbed::<8, _>(|| {
+            bucket.open(&self.deks.unwrap(bucket.partition)?, &value, &mut |record| {
+                if record.dev == dev {
+                    found = Some(record.credential().ok_or_else(|| bucket.damaged())?);
+                }
+                Ok(())
+            })
         })?;
         Ok(found)
     }
@@ -195,15 +199,17 @@ impl Store {
         let prefixes: Vec<Vec<u8>> = (0..partitions()).map(Bucket::prefix).collect();
         let mut dek = None;
         let mut count = 0;
-        self.entries.read(&prefixes, &mut |key, value| {
-            let bucket = Bucket::read(key).ok_or(StoreError::Value { name: "credentials" })?;
-            let dek = match &mut dek {
-                Some((partition, dek)) if *partition == bucket.partition => dek,
-                other => &mut other.insert((bucket.partition, self.deks.unwrap(bucket.partition)?)).1,
-            };
-            bucket.open(dek, value, &mut |record| {
-                count += 1;
-                sink(record)
+        scrubbed::<16, _>(|| {
+            self.entries.read(&prefixes, &mut |key, value| {
+                let bucket = Bucket::read(key).ok_or(StoreError::Value { name: "credentials" })?;
+                let dek = match &mut dek {
+                    Some((partition, dek)) if *partition == bucket.partition => dek,
+                    other => &mut other.insert((bucket.partition, self.deks.unwrap(bucket.partition)?)).1,
+                };
+                bucket.open(dek, value, &mut |record| {
+                    count += 1;
+                    sink(record)
+                })
             })
         })?;
         Ok(count)
@@ -219,15 +225,17 @@ impl Store {
         let prefixes: Vec<Vec<u8>> = (0..partitions()).filter(|p| wanted(*p)).map(Place::prefix).collect();
         let mut dek = None;
         let mut count = 0;
-        self.entries.read(&prefixes, &mut |key, value| {
-            let place = Place::read(key).ok_or(StoreError::Value { name: "associations" })?;
-            let dek = match &mut dek {
-                Some((partition, dek)) if *partition == place.partition => dek,
-                other => &mut other.insert((place.partition, self.deks.unwrap(place.partition)?)).1,
-            };
-            place.open(dek, value, &mut |record| {
-                count += 1;
-                sink(place, record)
+        scrubbed::<16, _>(|| {
+            self.entries.read(&prefixes, &mut |key, value| {
+                let place = Place::read(key).ok_or(StoreError::Value { name: "associations" })?;
+                let dek = match &mut dek {
+                    Some((partition, dek)) if *partition == place.partition => dek,
+                    other => &mut other.insert((place.partition, self.deks.unwrap(place.partition)?)).1,
+                };
+                place.open(dek, value, &mut |record| {
+                    count += 1;
+                    sink(place, record)
+                })
             })
         })?;
         Ok(count)

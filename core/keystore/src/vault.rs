@@ -7,7 +7,7 @@ use c1222::ApTitle;
 use getrandom::fill;
 use seal::at_rest::{NONCE_LEN, OVERHEAD};
 use seal::ids::{Dev, Epoch, Gid, Sid};
-use seal::secret::{Key128, Prk};
+use seal::secret::{Key128, Prk, scrubbed};
 use zeroize::Zeroizing;
 
 use crate::block::{self, Place};
@@ -16,6 +16,9 @@ use crate::error::StoreError;
 use crate::group::{self, Group};
 use crate::record::{self, Head, Keys, Record};
 use crate::store::Store;
+
+/// KiB of the stack on which records are opened and sealed.
+const SCRUBBED: usize = 8;
 
 /// An association with its keys, as a shard takes it over.
 pub struct StoredAssociation<'a> {
@@ -114,13 +117,15 @@ impl Vault {
     /// # Errors
     /// When the system gives no random octets.
     pub fn seal_association(&self, new: &NewAssociation<'_>) -> Result<Vec<u8>, StoreError> {
-        let dek = self.store.deks.unwrap(Place::of(new.sid).partition)?;
-        let mut octets = Zeroizing::new(Vec::with_capacity(record::OCTETS_MAX));
-        let head = Head::new(Kind::Profile1, new.profile, new.title, new.esn);
-        record::write_registered(&mut octets, new.sid, &head, new.prk);
-        let mut sealed = Vec::with_capacity(octets.len() + OVERHEAD);
-        block::seal(&mut sealed, &dek, nonce()?, (new.sid, new.dev), &octets)?;
-        Ok(sealed)
+        scrubbed::<SCRUBBED, _>(|| {
+            let dek = self.store.deks.unwrap(Place::of(new.sid).partition)?;
+            let mut octets = Zeroizing::new(Vec::with_capacity(record::OCTETS_MAX));
+            let head = Head::new(Kind::Profile1, new.profile, new.title, new.esn);
+            record::write_registered(&mut octets, new.sid, &head, new.prk);
+            let mut sealed = Vec::with_capacity(octets.len() + OVERHEAD);
+            block::seal(&mut sealed, &dek, nonce()?, (new.sid, new.dev), &octets)?;
+            Ok(sealed)
+        })
     }
 
     /// Opens what [`Vault::seal_association`] made for these two and hands it to `take`.
@@ -135,11 +140,13 @@ impl Vault {
         sealed: &[u8],
         take: impl FnOnce(StoredAssociation<'_>) -> T,
     ) -> Result<T, StoreError> {
-        let place = Place::of(sid);
-        let dek = self.store.deks.unwrap(place.partition)?;
-        let mut buffer = Zeroizing::new([0; record::OCTETS_MAX + OVERHEAD]);
-        let record = block::open(&dek, (sid, dev), sealed, buffer.as_mut_slice())?;
-        StoredAssociation::of(record).map(take).ok_or_else(|| place.damaged())
+        scrubbed::<SCRUBBED, _>(|| {
+            let place = Place::of(sid);
+            let dek = self.store.deks.unwrap(place.partition)?;
+            let mut buffer = Zeroizing::new([0; record::OCTETS_MAX + OVERHEAD]);
+            let record = block::open(&dek, (sid, dev), sealed, buffer.as_mut_slice())?;
+            StoredAssociation::of(record).map(take).ok_or_else(|| place.damaged())
+        })
     }
 
     /// Draws the key of a group for an epoch. It leaves only sealed, by the key of the group's partition.
@@ -147,9 +154,11 @@ impl Vault {
     /// # Errors
     /// When the system gives no random octets.
     pub fn draw_group_key(&self, gid: Gid, epoch: Epoch) -> Result<Vec<u8>, StoreError> {
-        let mut octets = Zeroizing::new([0; Key128::LEN]);
-        fill(octets.as_mut_slice())?;
-        self.seal_group_key(gid, epoch, &Key128::from_octets(*octets))
+        scrubbed::<SCRUBBED, _>(|| {
+            let mut octets = Zeroizing::new([0; Key128::LEN]);
+            fill(octets.as_mut_slice())?;
+            self.seal_group_key(gid, epoch, &Key128::from_octets(*octets))
+        })
     }
 
     /// Seals the key of a group for an epoch.
@@ -157,7 +166,9 @@ impl Vault {
     /// # Errors
     /// When the system gives no random octets.
     pub fn seal_group_key(&self, gid: Gid, epoch: Epoch, gms: &Key128) -> Result<Vec<u8>, StoreError> {
-        group::seal(&self.store.deks.unwrap(group::partition(gid))?, gid, epoch, gms)
+        scrubbed::<SCRUBBED, _>(|| {
+            group::seal(&self.store.deks.unwrap(group::partition(gid))?, gid, epoch, gms)
+        })
     }
 
     /// Opens a group's key.
@@ -166,7 +177,9 @@ impl Vault {
     /// [`StoreError::Group`] when it is not that of this group and epoch, or sealed under a data key that was
     /// replaced since.
     pub fn open_group_key(&self, gid: Gid, epoch: Epoch, sealed: &[u8]) -> Result<Key128, StoreError> {
-        group::open(&self.store.deks.unwrap(group::partition(gid))?, gid, epoch, sealed)
+        scrubbed::<SCRUBBED, _>(|| {
+            group::open(&self.store.deks.unwrap(group::partition(gid))?, gid, epoch, sealed)
+        })
     }
 
     /// Hands on the keys of all groups of the partitions wanted, a group's in the order of epochs, and

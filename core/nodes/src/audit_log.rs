@@ -16,7 +16,7 @@ use node::{
     Next, NodeError, NodeKind, OutputSpec, PortType, Reason, Severity, Source, Worker,
 };
 use seal::at_rest::{Dek, NONCE_LEN};
-use seal::secret::Key256;
+use seal::secret::{Key256, scrubbed};
 use zeroize::Zeroizing;
 
 use crate::in_flight::{InFlight, Settled};
@@ -65,10 +65,10 @@ impl NodeKind for AuditLogKind {
             Some(key) => key,
             None => {
                 let store: Arc<Store> = key_store::lent(config, env)?;
-                let key = data_key(&store, &env.state.join(config.text("path")));
-                Arc::new(AuditKey(
-                    key.map_err(|why| BuildError::new(env, format!("open its data key: {why}")))?,
-                ))
+                let key =
+                    || data_key(&store, &env.state.join(config.text("path"))).map(AuditKey).map(Arc::new);
+                scrubbed::<16, _>(key)
+                    .map_err(|why| BuildError::new(env, format!("open its data key: {why}")))?
             }
         };
         let journal = env.readers("records").into_iter().next().unwrap_or_default().to_owned();
@@ -135,7 +135,7 @@ impl Worker for AuditLog {
             match context.next(Duration::from_secs(1))? {
                 Next::Batch { input, number, batch } => {
                     let entries = batch.len() as u64;
-                    let sent = match self.seal(&batch) {
+                    let sent = match scrubbed::<8, _>(|| self.seal(&batch)) {
                         Some(sealed) => context.send(records, 0, sealed)?,
                         None => None,
                     };

@@ -14,7 +14,7 @@ use ccm::{Ccm, Tag};
 use crate::frame::{self, Bound, FRAME_MAX, FrameType, HEAD_LEN, Head, TAG_LEN};
 use crate::lanes;
 use crate::oscore::CommonIv;
-use crate::secret::Key128;
+use crate::secret::{Key128, scrubbed};
 
 /// AES-CCM-16-64-128. Only ever encrypts blocks, so the decryption schedule is never made.
 type Cipher = Ccm<Aes128Enc, U8, U13>;
@@ -162,11 +162,13 @@ type One = fn(&mut [u8], &Job<'_>) -> bool;
 
 fn batch(data: &mut [u8], jobs: &[Job<'_>], verdicts: &mut Vec<bool>, eight: Eight, one: One) {
     verdicts.clear();
-    // A job that does not fit is a fault of the caller, and rare: then nothing goes to the lanes.
-    let fitting = jobs.iter().all(|job| job.fits(data.len()));
-    let (eights, rest) = if fitting { jobs.as_chunks() } else { (&[][..], jobs) };
-    eight(data, eights, verdicts);
-    verdicts.extend(rest.iter().map(|job| one(data, job)));
+    scrubbed::<12, _>(|| {
+        // A job that does not fit is a fault of the caller, and rare: then nothing goes to the lanes.
+        let fitting = jobs.iter().all(|job| job.fits(data.len()));
+        let (eights, rest) = if fitting { jobs.as_chunks() } else { (&[][..], jobs) };
+        eight(data, eights, verdicts);
+        verdicts.extend(rest.iter().map(|job| one(data, job)));
+    });
 }
 
 #[cfg(test)]

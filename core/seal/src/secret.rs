@@ -1,5 +1,7 @@
 //! Keys. They are wiped on drop, compare in constant time, and cannot be printed or copied by accident.
 
+use core::hint::black_box;
+
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -42,6 +44,27 @@ macro_rules! secret {
             }
         }
     };
+}
+
+/// Does work with keys, then overwrites `KIB` KiB of the stack below, where it was done: what a cipher or a
+/// derivation kept there, and what was moved on from there, is wiped by no drop.
+///
+/// What `work` answers is moved, so a key in it should lie behind a pointer.
+pub fn scrubbed<const KIB: usize, T>(work: impl FnOnce() -> T) -> T {
+    let done = below(work);
+    overwrite::<KIB>();
+    done
+}
+
+/// In a frame of its own, so that all of it lies below the caller's.
+#[inline(never)]
+fn below<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
+#[inline(never)]
+fn overwrite<const KIB: usize>() {
+    black_box(&mut [[0_u128; 64]; KIB]);
 }
 
 secret!(

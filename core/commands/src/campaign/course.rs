@@ -88,6 +88,7 @@ impl Course {
 
     pub(super) fn finish(&mut self, total: u64) {
         self.total = Some(total);
+        self.broadcast = Broadcast::Ended;
         self.tries = BTreeMap::new();
         self.targets = HashMap::new();
         self.open = Devs::new();

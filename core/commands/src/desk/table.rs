@@ -248,7 +248,6 @@ impl Table {
             entry.told.filed = true;
         }
         self.set_timer(id, None);
-        self.forget();
     }
 
     /// Ends a command that has not ended: what comes first counts.
@@ -278,7 +277,7 @@ impl Table {
     }
 
     /// Forgets the oldest that ended and are filed, where more are kept than should be.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         while self.ages.len() > self.settings.kept_max || self.results > self.settings.results_max {
             let filed = |id: &CommandId| self.told(*id).is_none_or(|told| told.filed);
             let Some(place) = self.ages.iter().position(filed) else { return };

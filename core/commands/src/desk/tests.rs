@@ -49,6 +49,7 @@ impl Fleet for Four {
 
 /// A head-end around a desk: a log, a signer, a clock.
 struct World {
+    settings: Settings,
     desk: Desk,
     log: Vec<(Option<u64>, Heard)>,
     now: u64,
@@ -67,8 +68,13 @@ fn settings() -> Settings {
 
 impl World {
     fn new() -> Self {
+        Self::with(settings())
+    }
+
+    fn with(settings: Settings) -> Self {
         Self {
-            desk: Desk::new(settings()),
+            settings,
+            desk: Desk::new(settings),
             log: Vec::new(),
             now: START,
             ctr: 0,
@@ -196,11 +202,11 @@ impl World {
 
     /// A desk that starts from a checkpoint at `at` and the log behind it.
     fn rebuilt(&self, at: usize) -> Desk {
-        let mut first = Desk::new(settings());
+        let mut first = Desk::new(self.settings);
         for (at, heard) in &self.log[..at] {
             first.hear(*at, heard, &Four);
         }
-        let mut desk = Desk::new(settings());
+        let mut desk = Desk::new(self.settings);
         first.tell(&mut |at, heard| {
             desk.hear(Some(at), &heard, &Four);
         });
@@ -446,8 +452,7 @@ fn a_time_request_is_answered_once() {
 
 #[test]
 fn old_commands_are_forgotten_when_they_are_filed() {
-    let mut world = World::new();
-    world.desk = Desk::new(Settings { kept_max: 5, ..settings() });
+    let mut world = World::with(Settings { kept_max: 5, ..settings() });
     for _ in 0..20 {
         let id = world.take(Addressee::Device(dev(0)), Class::Read, read(), "");
         world.act(true);
@@ -569,13 +574,14 @@ fn go(world: &mut World, step: Move) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_every_command_ends_once_and_a_replay_knows_the_same(
-        steps in prop::collection::vec(a_move(), 1..60), at: prop::sample::Index,
+        steps in prop::collection::vec(a_move(), 1..60), at: prop::sample::Index, keeps_few: bool,
     ) {
-        let mut world = World::new();
+        let kept_max = if keeps_few { 8 } else { 1000 };
+        let mut world = World::with(Settings { kept_max, ..settings() });
         world.group();
         for step in steps {
             if world.ids > 100 {

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use seal::secret::scrubbed;
 use serde::{Deserialize, Serialize};
 
 use super::pkcs11::{Pkcs11, Pkcs11Place};
@@ -287,13 +288,15 @@ impl Config {
     /// # Errors
     /// [`TokenError`].
     pub fn open(&self, holder: Holder) -> Result<Token, TokenError> {
-        let provider: Arc<dyn Provider> = match self.place(holder)? {
-            Place::Software(place) => Arc::new(Software::open(&place, self.objects(holder))?),
-            Place::Pkcs11(place) => Arc::new(Pkcs11::open(place)?),
-        };
-        let token = Token::new(holder, provider);
-        token.self_test()?;
-        Ok(token)
+        scrubbed::<32, _>(|| {
+            let provider: Arc<dyn Provider> = match self.place(holder)? {
+                Place::Software(place) => Arc::new(Software::open(&place, self.objects(holder))?),
+                Place::Pkcs11(place) => Arc::new(Pkcs11::open(place)?),
+            };
+            let token = Token::new(holder, provider);
+            token.self_test()?;
+            Ok(token)
+        })
     }
 
     /// Makes `folder`, a new key store's, that of this configuration: draws the software tokens that are not

@@ -45,7 +45,10 @@ impl PinSource {
     /// Paths from `folder` made absolute.
     pub(crate) fn absolute(&self, folder: &Path) -> Self {
         match self {
-            Self::File(path) => Self::File(folder.join(path)),
+            Self::File(path) => {
+                let path = folder.join(path);
+                Self::File(std::path::absolute(&path).unwrap_or(path))
+            }
             env @ Self::Env(_) => env.clone(),
         }
     }

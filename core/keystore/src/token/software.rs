@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use seal::edhoc::{Agreement, PrivateKey, PublicKey};
 use seal::hex::{self, Hex};
 use seal::key_wrap::{self, WRAPPED_LEN};
-use seal::secret::{Key256, SharedSecret};
+use seal::secret::{Key256, SharedSecret, scrubbed};
 use seal::signature::{SIGNATURE_LEN, Signer, SigningKey};
 use zeroize::Zeroizing;
 
@@ -112,21 +112,22 @@ impl Software {
         let damaged =
             || TokenError::Damaged { path: place.file.clone(), what: "a key is no number of P-256" };
         let (mut keys, mut kek) = (Vec::new(), None);
-        for (object, key) in place.read()? {
-            if !objects.contains(&object) {
+        // By reference: what is moved out of a list is not wiped there.
+        for (object, key) in &place.read()? {
+            if !objects.contains(object) {
                 continue;
             }
-            if object == Object::Kek {
-                kek = Some(Locked::new(key));
+            if *object == Object::Kek {
+                kek = Some(Locked::new(Key256::from_octets(*key.expose())));
                 continue;
             }
-            let public = public_key(&key).ok_or_else(damaged)?;
+            let public = public_key(key).ok_or_else(damaged)?;
             let secret = if object.signs() {
                 SigningKey::from_octets(key.expose()).map(Secret::Signs)
             } else {
                 PrivateKey::from_octets(key.expose()).map(Secret::Agrees)
             };
-            keys.push((object, public, Locked::new(secret.ok_or_else(damaged)?)));
+            keys.push((*object, public, Locked::new(secret.ok_or_else(damaged)?)));
         }
         let token = Self { name, objects, keys, kek, incarnation: place.incarnation.clone() };
         let there = |object: &Object| match object {
@@ -182,22 +183,25 @@ impl Provider for Software {
 
     fn sign(&self, object: Object, digest: &[u8; 32]) -> Result<[u8; SIGNATURE_LEN], TokenError> {
         let (_, Secret::Signs(key)) = self.find(object)? else { return Err(self.missing(object)) };
-        let Ok(signature) = key.sign(digest);
+        let Ok(signature) = scrubbed::<8, _>(|| key.sign(digest));
         Ok(signature)
     }
 
     fn agree(&self, object: Object, peer: &PublicKey) -> Result<SharedSecret, TokenError> {
         let (_, Secret::Agrees(key)) = self.find(object)? else { return Err(self.missing(object)) };
-        let Ok(secret) = key.agree(peer);
+        let Ok(secret) = scrubbed::<8, _>(|| key.agree(peer));
         Ok(secret)
     }
 
     fn wrap(&self, dek: &Key256) -> Result<[u8; WRAPPED_LEN], TokenError> {
-        Ok(key_wrap::wrap(self.kek()?, dek))
+        let kek = self.kek()?;
+        Ok(scrubbed::<8, _>(|| key_wrap::wrap(kek, dek)))
     }
 
     fn unwrap(&self, wrapped: &[u8; WRAPPED_LEN]) -> Result<Key256, TokenError> {
-        key_wrap::unwrap(self.kek()?, wrapped).map_err(|_| TokenError::Unopened { token: self.name.clone() })
+        let kek = self.kek()?;
+        scrubbed::<8, _>(|| key_wrap::unwrap(kek, wrapped))
+            .map_err(|_| TokenError::Unopened { token: self.name.clone() })
     }
 
     fn incarnation(&self) -> Result<Mark, TokenError> {

@@ -115,7 +115,7 @@ impl Acknowledgements {
     pub(super) fn due(&mut self, place: Place, epoch: Epoch, entry: &mut Entry) {
         // One acknowledgement speaks of a whole window; reports of another epoch than the active one are
         // rare and have one each.
-        if !entry.retired && !(entry.due && epoch == entry.association.epoch()) {
+        if !(entry.retired || entry.due && epoch == entry.association.epoch()) {
             entry.due = self.push(Due { place, epoch, to: None }) || entry.due;
         }
     }

@@ -4,7 +4,7 @@ use node::Frame;
 use seal::association::Association;
 use seal::ids::{Epoch, Sid};
 use seal::schedule;
-use seal::secret::Prk;
+use seal::secret::{Prk, scrubbed};
 
 /// Where an association stands in its shard; stable for the shard's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -102,6 +102,12 @@ impl Cold {
         Self { prk, campaign, day: 0, blocks: 0 }
     }
 
+    /// What stands in the place of one that was moved away.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self::new(Prk::from_octets([0; Prk::LEN]), 0)
+    }
+
     /// Counts a block of counters that is to be reserved on this day; `false` when the day has none left.
     pub fn may_reserve(&mut self, day: u64) -> bool {
         let day = u16::try_from(day).unwrap_or(u16::MAX);
@@ -151,9 +157,7 @@ impl Associations {
             self.entries = moved(&mut self.entries, count, |entry| {
                 std::mem::replace(entry, Entry::new(Association::nobody(), false))
             });
-            self.cold = moved(&mut self.cold, count, |cold| {
-                std::mem::replace(cold, Cold::new(Prk::from_octets([0; Prk::LEN]), 0))
-            });
+            self.cold = moved(&mut self.cold, count, |cold| std::mem::replace(cold, Cold::nobody()));
         }
     }
 
@@ -218,12 +222,6 @@ impl Associations {
         self.entries.get_mut(place.0 as usize).zip(self.cold.get_mut(place.0 as usize))
     }
 
-    /// What an association needs seldom.
-    #[must_use]
-    pub fn cold(&self, place: Place) -> Option<&Cold> {
-        self.cold.get(place.0 as usize)
-    }
-
     /// Issues epochs up to this one, as far as it may.
     pub fn issue(&mut self, place: Place, to: Epoch) {
         let Some((entry, cold)) = self.both_mut(place) else { return };
@@ -231,7 +229,7 @@ impl Associations {
         let (sid, active) = (association.sid(), association.epoch());
         while association.newest() < to {
             let keys = |epoch| schedule::derive(&ratcheted(&cold.prk, active, epoch), sid);
-            if association.issue(keys).is_none() {
+            if scrubbed::<8, _>(|| association.issue(keys)).is_none() {
                 return;
             }
         }
@@ -240,7 +238,8 @@ impl Associations {
     /// Goes on from PRK_out of the epoch that was active before to that of the present one.
     pub fn ratchet(&mut self, place: Place, before: Epoch) {
         let Some((entry, cold)) = self.both_mut(place) else { return };
-        cold.prk = ratcheted(&cold.prk, before, entry.association.epoch());
+        let now = entry.association.epoch();
+        scrubbed::<8, _>(|| cold.prk = ratcheted(&cold.prk, before, now));
     }
 
     /// Erases the keys of an association; when revoked it still says so of its frames.
@@ -314,7 +313,7 @@ fn ratcheted(prk: &Prk, from: Epoch, to: Epoch) -> Prk {
 
 /// Moves a list to where it has room for so many more. `take` leaves something without a key behind: memory
 /// that is let go of holds none.
-fn moved<T>(list: &mut Vec<T>, more: usize, take: impl Fn(&mut T) -> T) -> Vec<T> {
+fn moved<T>(list: &mut [T], more: usize, take: impl Fn(&mut T) -> T) -> Vec<T> {
     let mut moved = Vec::with_capacity(list.len().saturating_add(more));
     moved.extend(list.iter_mut().map(take));
     moved

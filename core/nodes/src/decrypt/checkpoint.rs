@@ -209,14 +209,14 @@ impl Checkpoints {
     fn take_in(&mut self, chunk: &[u8], state: &mut Rebuilding<'_>) -> Option<()> {
         let mut fields = Fields(chunk);
         loop {
-            match fields.0.first()? {
-                &ASSOCIATION => {
+            match *fields.0.first()? {
+                ASSOCIATION => {
                     let entry = fields.take()?;
                     if !merge(&entry, state) {
                         self.windows.push(entry);
                     }
                 }
-                &MESSAGE => {
+                MESSAGE => {
                     fields.u8()?;
                     let (sid, key_id) = (fields.sid()?, fields.u8()?);
                     let message = Message { sid, key_id, iv: fields.u32()?, invocation: fields.u32()? };
@@ -225,12 +225,12 @@ impl Checkpoints {
                         cache.insert(message);
                     }
                 }
-                &IV_FLOOR => {
+                IV_FLOOR => {
                     fields.u8()?;
                     let sid = fields.sid()?;
                     state.classics.restore_iv_floor(sid, fields.u32()?);
                 }
-                &GROUP => {
+                GROUP => {
                     fields.u8()?;
                     // Its key may come from the journal.
                     self.groups.push((fields.gid()?, fields.epoch()?, fields.u32()?));

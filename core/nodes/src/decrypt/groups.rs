@@ -18,7 +18,8 @@ const EPOCHS_MAX: usize = 18;
 
 /// A group's key of one epoch.
 struct GroupEpoch {
-    keys: GroupKeys,
+    /// Boxed, so that no key is left behind where a list grows or closes up.
+    keys: Box<GroupKeys>,
     /// Unix seconds.
     activate_at: u32,
     counter: Counter,
@@ -64,9 +65,9 @@ impl Groups {
         }
         let epochs = self.groups.entry(gid).or_default();
         if let Err(at) = epochs.binary_search_by_key(&epoch, |held| held.keys.epoch()) {
-            let keys = GroupKeys::derive(gms, gid, epoch);
-            epochs
-                .insert(at, GroupEpoch { keys, activate_at, counter: Counter::default(), reserving: false });
+            let keys = Box::new(GroupKeys::derive(gms, gid, epoch));
+            let (counter, reserving) = (Counter::default(), false);
+            epochs.insert(at, GroupEpoch { keys, activate_at, counter, reserving });
             let surplus = epochs.len().saturating_sub(EPOCHS_MAX);
             epochs.drain(..surplus);
         }
@@ -118,7 +119,7 @@ impl Groups {
             let floors = epochs.iter().map(|held| (*gid, held.keys.epoch(), held.counter.floor()));
             floors.collect::<Vec<_>>()
         };
-        self.groups.iter().map(|(gid, epochs)| (gid, epochs)).flat_map(each).filter(|(.., floor)| *floor > 0)
+        self.groups.iter().flat_map(each).filter(|(.., floor)| *floor > 0)
     }
 
     fn epoch_mut(&mut self, gid: Gid, epoch: Epoch) -> Option<&mut GroupEpoch> {

@@ -30,6 +30,7 @@ use journal::Position;
 use keystore::{Directory, Vault};
 use node::{Batch, BatchPool, Context, Counter, Env, Next, NodeError, Reason, Severity, Source, Worker};
 use seal::ids::{Epoch, Gid, Sid, System};
+use seal::secret::scrubbed;
 
 pub use associations::Heard;
 pub use groups::title_of;
@@ -92,7 +93,7 @@ impl Numbers {
 }
 
 /// A record on its way to the journal, and what to do when it is settled.
-pub(crate) enum Sent {
+enum Sent {
     /// A report in the window of an association.
     Report { place: Place, epoch: Epoch, seq: u32 },
     /// A counter block reserved.
@@ -177,7 +178,7 @@ impl Worker for Shard {
         self.ways.connect(context, &self.env);
         self.registrations = self.env.writers().into_iter().find_map(|node| self.env.services.find(node));
         let frames: Vec<bool> = context.inputs.iter().map(|edge| edge.name().port == FRAMES).collect();
-        self.rebuild(context, records, &log)?;
+        scrubbed::<32, _>(|| self.rebuild(context, records, &log))?;
         loop {
             self.keep_up(context, records, &log)?;
             match context.next(Duration::from_secs(1))? {
@@ -238,7 +239,8 @@ impl Shard {
             system: self.system,
             now: unix_s(),
         };
-        self.downstream.send(context, house, Records { out: &mut out, sent: &mut sent });
+        let records_of = Records { out: &mut out, sent: &mut sent };
+        scrubbed::<16, _>(|| self.downstream.send(context, house, records_of));
         match context.offer(records, 0, out) {
             Ok(Some(number)) => self.in_flight.add(number, &mut sent),
             Ok(None) => {}

@@ -8,7 +8,7 @@ use seal::association::RETIRING_S;
 use seal::command::{Class, KeyItem, SignedCommand};
 use seal::control::{Down, Items};
 use seal::ids::{Dev, Epoch, Gid, Sid};
-use seal::secret::Key128;
+use seal::secret::{Key128, scrubbed};
 
 use super::associations::{Associations, Place};
 use super::downstream::{Lost, Outgoing, To, What};
@@ -102,7 +102,7 @@ impl Shard {
                 self.unknown(context, None);
                 continue;
             };
-            if let Err(bad) = self.follow(context, order, &mut out) {
+            if let Err(bad) = scrubbed::<16, _>(|| self.follow(context, order, &mut out)) {
                 let (reason, what) = bad.words();
                 context.events.report(reason, Severity::Alarm, Source::Node, || {
                     format!(

@@ -222,7 +222,7 @@ impl Rebuilding<'_> {
             return;
         }
         match store::open(self.vault, sid, dev, sealed) {
-            Some(stored) => {
+            Some(mut stored) => {
                 stored.announce(self.directory);
                 stored.join(&mut self.associations, &mut self.lives, replaces);
             }

@@ -1,6 +1,7 @@
 //! What a shard does when the journal has settled a record.
 
 use node::{Context, NodeError};
+use seal::secret::scrubbed;
 
 use super::orders::Newborn;
 use super::{Sent, Shard};
@@ -55,7 +56,7 @@ impl Shard {
                     self.groups.reserved(gid, epoch, floor);
                 }
             }
-            Sent::Registered(newborn) if committed => self.registered(*newborn),
+            Sent::Registered(newborn) if committed => scrubbed::<8, _>(|| self.registered(newborn)),
             Sent::Retired { sid, until } if committed => {
                 if let (Some(place), None) = (self.associations.find(sid), self.lives.retired_until(sid)) {
                     self.lives.retire(&mut self.associations, place, until);
@@ -80,7 +81,7 @@ impl Shard {
             }
             Sent::GroupKey(key) if committed => {
                 let super::orders::NewKey { gid, epoch, activate_at, gms } = &*key;
-                self.groups.learn(*gid, *epoch, *activate_at, gms);
+                scrubbed::<8, _>(|| self.groups.learn(*gid, *epoch, *activate_at, gms));
             }
             Sent::Outgoing(outgoing) if committed => self.downstream.push(context, *outgoing),
             Sent::Request(request) if committed => self.answer(context, *request),
@@ -112,7 +113,7 @@ impl Shard {
     }
 
     /// A new association is durable.
-    fn registered(&mut self, newborn: Newborn) {
+    fn registered(&mut self, mut newborn: Box<Newborn>) {
         if self.associations.find(newborn.sid).is_none() && self.associations.has_room(newborn.sid, false) {
             newborn.stored.announce(&self.directory);
             newborn.stored.join(&mut self.associations, &mut self.lives, newborn.replaces);

@@ -33,8 +33,10 @@ impl Stored {
         let Keys::Profile1 { prk, keys, issued, campaign, retiring } = keys else { return None };
         let mut association = Association::new(sid, dev, epoch, keys);
         let mut ends = Vec::with_capacity(retiring.len());
-        for old in retiring {
-            association.add_retiring(old.epoch, old.up, old.common_iv, old.until);
+        // By reference: what is moved out of a list is not wiped there.
+        for old in &retiring {
+            let up = Key128::from_octets(*old.up.expose());
+            association.add_retiring(old.epoch, up, old.common_iv, old.until);
             ends.push(old.until);
         }
         let (title, esn) = (ApTitleBuf::from(title), esn.into());
@@ -42,14 +44,16 @@ impl Stored {
         Some(Self { association, cold, standing, until, issued, retiring: ends, title, esn, profile })
     }
 
-    /// It becomes one of the shard's.
-    pub(super) fn join(self, associations: &mut Associations, lives: &mut Lives, replaces: Option<Sid>) {
-        let Self { association, cold, standing, until, issued, retiring, .. } = self;
+    /// It becomes one of the shard's. Nobody stands in its place then: no key is left where it was.
+    pub(super) fn join(&mut self, associations: &mut Associations, lives: &mut Lives, replaces: Option<Sid>) {
+        let &mut Self { standing, until, issued, .. } = self;
+        let association = std::mem::replace(&mut self.association, Association::nobody());
+        let cold = std::mem::replace(&mut self.cold, Cold::nobody());
         let sid = association.sid();
         associations.add(association, cold, standing != Standing::Fresh);
         let Some(place) = associations.find(sid) else { return };
         associations.issue(place, issued);
-        retiring.into_iter().for_each(|until| lives.due_at(place, until));
+        self.retiring.drain(..).for_each(|until| lives.due_at(place, until));
         match standing {
             Standing::Fresh => lives.born(sid, replaces),
             Standing::Retired => lives.retire(associations, place, until),
@@ -86,7 +90,7 @@ impl Rebuilding<'_> {
         vault.load(wanted, &mut |stored| {
             if let Keys::Classic(keys) = stored.keys {
                 classics.add(stored.sid, stored.dev, stored.title, stored.profile, keys);
-            } else if let Some(stored) = Stored::of(stored) {
+            } else if let Some(mut stored) = Stored::of(stored) {
                 stored.join(associations, lives, None);
             }
         })?;

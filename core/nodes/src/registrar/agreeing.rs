@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use node::Doorbell;
 use seal::edhoc::{Agreement, HeadEndCredential, Message1, PublicKey, Run};
 use seal::ids::Sid;
-use seal::secret::SharedSecret;
+use seal::secret::{SharedSecret, scrubbed};
 
 use super::means::Means;
 use super::reception::Token;
@@ -41,8 +41,8 @@ pub struct Agreed {
     pub sid: Sid,
     /// G_X of the message.
     pub g_x: [u8; 32],
-    /// The run that began, or what the token says.
-    pub run: Result<Run, String>,
+    /// The run that began, or what the token says. Boxed: what a channel hands on stays in its memory, too.
+    pub run: Result<Box<Run>, String>,
 }
 
 /// The way to the thread, and what is known of its token.
@@ -71,7 +71,8 @@ impl Agreeing {
         let work = move || {
             for Job { message_1, sid } in to_do {
                 let answer = |ephemeral| message_1.answer(&credential, &Key(&*means), ephemeral, sid);
-                let run = means.ephemeral().and_then(answer).map(|answer| Run::new(&message_1, answer));
+                let run = |answer| Box::new(Run::new(&message_1, answer));
+                let run = scrubbed::<32, _>(|| means.ephemeral().and_then(answer).map(run));
                 if done.send(Agreed { sid, g_x: message_1.g_x(), run }).is_err() {
                     return;
                 }

@@ -33,6 +33,7 @@ use c1222::{ApTitleBuf, Apdu, Leniency};
 use node::{Batch, BatchPool, Context, Env, Frame, Next, NodeError, Reason, Severity, Source, Worker};
 use seal::edhoc::{ErrorMessage, HeadEndCredential, HeadEndKid, Refusal};
 use seal::ids::{Dev, Sid};
+use seal::secret::scrubbed;
 
 use crate::journal::Log;
 use crate::located::Located;
@@ -103,7 +104,7 @@ impl Worker for Registrar {
             self.answers.send(context);
             context.hold(self.writing.saturating_add(agreeing.asked() as u64));
             match context.next(if more { Duration::ZERO } else { LOOK })? {
-                Next::Batch { batch, .. } => self.take(context, &batch, &mut agreeing),
+                Next::Batch { batch, .. } => scrubbed::<32, _>(|| self.take(context, &batch, &mut agreeing)),
                 Next::Event(_) | Next::Idle => {}
                 Next::Finished if agreeing.asked() == 0 && self.shards.is_empty() => {
                     self.answers.send(context);

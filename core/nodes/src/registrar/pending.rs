@@ -146,11 +146,11 @@ impl Pending {
     }
 
     /// The token has answered: to whom message_2 goes, and message_2.
-    pub fn agreed(&mut self, run: Run) -> Option<(Caller, [u8; MESSAGE_2_LEN])> {
+    pub fn agreed(&mut self, run: Box<Run>) -> Option<(Caller, [u8; MESSAGE_2_LEN])> {
         let entry = self.entries.get_mut(&run.sid())?;
         let State::Agreeing(caller) = &entry.state else { return None };
         let answer = (caller.clone(), *run.message_2());
-        entry.state = State::Open(Box::new(run));
+        entry.state = State::Open(run);
         Some(answer)
     }
 
@@ -284,7 +284,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     /// A table of two, with one registration that waits for the token.
-    fn begun() -> (Pending, Device, Run) {
+    fn begun() -> (Pending, Device, Box<Run>) {
         let (mut pending, device) = (Pending::new(2), Device::new(1));
         pending.begin(Sid(1), [1; 32], caller(1), 0);
         let run = run(&Message1::read(&device.message_1).unwrap(), Sid(1));

@@ -40,10 +40,10 @@ pub fn caller(link: u32) -> Caller {
 }
 
 /// The run that a message_1 begins.
-pub fn run(message_1: &Message1, sid: Sid) -> Run {
+pub fn run(message_1: &Message1, sid: Sid) -> Box<Run> {
     let ephemeral = Ephemeral::from_octets(&[0x21; 32]).unwrap();
     let Ok(answer) = message_1.answer(&head_end(), &head_end_key(), ephemeral, sid);
-    Run::new(message_1, answer)
+    Box::new(Run::new(message_1, answer))
 }
 
 /// A device that has begun to register, with an ephemeral key of this number.
