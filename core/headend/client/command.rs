@@ -326,10 +326,13 @@ fn approve(client: &Client, args: &ApiArgs, id: &str, key: &Path, name: &str) ->
     if intent.id != id {
         return Err(miette!("the interface shows the intent of command {}", intent.id));
     }
-    if !args.json {
-        eprintln!("{}", serde_json::to_string_pretty(intent).into_diagnostic()?);
-        eprintln!("digest {}", Hex(&digest));
+    if Hex(&digest).to_string() != command.digest {
+        return Err(miette!(
+            "the interface shows a digest that is not that of the intent: nothing was signed"
+        ));
     }
+    eprintln!("{}", serde_json::to_string_pretty(intent).into_diagnostic()?);
+    eprintln!("digest {}", Hex(&digest));
     let Ok(signature) = lab_key::read(key)?.sign(&prehash(&digest));
     let approval = NewApproval { approver: name.to_owned(), signature: Hex(&signature).to_string() };
     let command: Command = client.post(&format!("/v1/commands/{id}/approvals"), &approval)?;

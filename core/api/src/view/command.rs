@@ -55,7 +55,7 @@ pub struct NewApproval {
     /// Who approves, as the policy names him.
     #[schema(max_length = 64)]
     pub approver: String,
-    /// ES256 (raw r and s) over the intent's digest, hex.
+    /// ES256 (raw r and s, hex) whose message is the 32 octets of the intent's digest.
     #[schema(pattern = "^[0-9a-f]{128}$")]
     pub signature: String,
 }

@@ -446,5 +446,7 @@ incarnation = "/elsewhere/incarnation"
         let HolderConfig::Software { incarnation, .. } = read.holder(Holder::KeyStore) else { panic!() };
         assert_eq!(incarnation.as_deref(), Some(Path::new("/elsewhere/incarnation")));
         assert_eq!(read.label(Holder::Signer, Object::Command(2)), "next");
+        let here = PinSource::File("registrar.pin".into()).absolute(Path::new("."));
+        assert!(matches!(here, PinSource::File(path) if path.is_absolute()));
     }
 }
