@@ -6,6 +6,8 @@
 //! as it is acknowledged, several times; then once at a steady rate, which shows latency and whether the export
 //! keeps up; then behind more cell relays. Every frame must be accounted for on both sides, or the bench fails.
 
+#[path = "../support/disk.rs"]
+mod disk;
 mod fleet;
 mod head_end;
 mod process;
@@ -18,8 +20,9 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use disk::syncs;
 use run::{Figure, Outcome, Setting};
-use support::{Failure, Figures, Folder, Spread, syncs};
+use support::{Failure, Figures, Folder, Spread};
 
 /// What can be typed after `cargo bench --bench end_to_end --`.
 #[derive(Debug, Parser)]

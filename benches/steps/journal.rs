@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use journal::files::OsFiles;
 use journal::{Durable, JournalError, Settings, Writer};
 
+use crate::disk::syncs;
 use crate::lab::{Lab, PLAINTEXT};
-use crate::support::{Failure, Figures, syncs};
+use crate::support::{Failure, Figures};
 
 /// A report's record with its own head and the journal's.
 const RECORD: [u8; nodes::record::REPORT_HEAD + PLAINTEXT] = [0x5a; nodes::record::REPORT_HEAD + PLAINTEXT];

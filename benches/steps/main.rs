@@ -4,6 +4,8 @@
 //! associations in random order.
 
 mod decode;
+#[path = "../support/disk.rs"]
+mod disk;
 mod egress;
 mod journal;
 mod lab;
@@ -12,6 +14,7 @@ mod rig;
 mod shard;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/timing.rs"]
 mod timing;
 mod way;
 

@@ -16,7 +16,7 @@ use rustix::thread::{Pid, gettid};
 use crate::lab::Lab;
 use crate::rig::{Rig, edge};
 use crate::support::{Failure, Figures, Spread};
-use crate::timing::{cpu_of, each};
+use crate::timing::each;
 use crate::way;
 
 /// Reports of each device, after two that do not count.
@@ -119,4 +119,11 @@ fn feed(batches: Vec<Batch>, input: &Edge, shard: Pid, done: impl Fn() -> bool) 
     }
     thread::sleep(REST);
     Ok(each(cpu_of(shard)?.saturating_sub(before), frames))
+}
+
+/// CPU time of another thread of this process, which rests: that of a running one is a tick old.
+fn cpu_of(thread: Pid) -> Result<Duration, Failure> {
+    let text = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat"))?;
+    let spent = text.split(' ').next().ok_or("an empty schedstat")?;
+    Ok(Duration::from_nanos(spent.parse()?))
 }

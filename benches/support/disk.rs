@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use super::{Failure, Folder};
+use crate::support::{Failure, Folder};
 
 const LASTS: Duration = Duration::from_secs(1);
 /// The file is written over and over.

@@ -1,10 +1,8 @@
 //! What all benches share: figures that are printed, and a folder on a disk.
 
-mod disk;
 mod figures;
 mod folder;
 
-pub use disk::syncs;
 pub use figures::{Figures, Spread};
 pub use folder::Folder;
 

@@ -14,13 +14,16 @@
 
 use std::collections::HashMap;
 
-use seal::at_rest::{Dek, NONCE_LEN, OVERHEAD};
+use seal::at_rest::{ABOUT_LEN, Dek, NONCE_LEN, OVERHEAD, Sealed};
 use seal::ids::{Dev, Sid};
 use zeroize::Zeroizing;
 
 use crate::error::StoreError;
 use crate::record::{self, Record};
 use crate::table::Table;
+
+/// Records that are opened at once.
+const BATCH: usize = 8;
 
 /// Indices of one partition in one block.
 const INDICES: u32 = 1024;
@@ -63,7 +66,7 @@ impl Place {
         StoreError::Block { partition: self.partition, block: self.block }
     }
 
-    /// Hands on the records of the value that stands here. Only one is in clear at a time.
+    /// Hands on the records of the value that stands here. Few are in clear at a time.
     pub(crate) fn open(
         self,
         dek: &Dek,
@@ -71,12 +74,36 @@ impl Place {
         sink: &mut dyn FnMut(Record<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let (version, mut rest) = split(value).ok_or_else(|| self.damaged())?;
-        let mut buffer = Zeroizing::new([0; record::OCTETS_MAX + OVERHEAD]);
+        let mut buffers = Zeroizing::new([[0; record::OCTETS_MAX + OVERHEAD]; BATCH]);
         while !rest.is_empty() {
-            let (sid, dev, sealed) = next(&mut rest).ok_or_else(|| self.damaged())?;
-            sink(self.record(dek, (version, sid, dev), sealed, buffer.as_mut_slice())?)?;
+            let (mut names, mut batch) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+            for buffer in buffers.iter_mut() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (sid, dev, sealed) = next(&mut rest).ok_or_else(|| self.damaged())?;
+                let place = buffer.get_mut(..sealed.len()).ok_or_else(|| self.damaged())?;
+                place.copy_from_slice(sealed);
+                names.push((sid, dev));
+                batch.push(Sealed::new(authenticated(version, sid, dev), place));
+            }
+            dek.open_batch(&mut batch);
+            for ((sid, dev), sealed) in names.into_iter().zip(&batch) {
+                let opened = sealed.record().ok_or_else(|| self.damaged())?;
+                sink(self.parse((version, sid, dev), opened)?)?;
+            }
         }
         Ok(())
+    }
+
+    /// Reads a record that has opened.
+    fn parse<'b>(
+        self,
+        (version, sid, dev): (u8, Sid, Dev),
+        opened: &'b [u8],
+    ) -> Result<Record<'b>, StoreError> {
+        let record = Record::read(version, sid, dev, opened).filter(|_| Self::of(sid) == self);
+        record.ok_or_else(|| self.damaged())
     }
 
     /// Opens one record in `buffer`.
@@ -90,8 +117,7 @@ impl Place {
         let place = buffer.get_mut(..sealed.len()).ok_or_else(|| self.damaged())?;
         place.copy_from_slice(sealed);
         let opened = dek.open(&authenticated(version, sid, dev), place).map_err(|_| self.damaged())?;
-        let record = Record::read(version, sid, dev, opened).filter(|_| Self::of(sid) == self);
-        record.ok_or_else(|| self.damaged())
+        self.parse((version, sid, dev), opened)
     }
 }
 
@@ -267,8 +293,8 @@ fn next<'a>(octets: &mut &'a [u8]) -> Option<(Sid, Dev, &'a [u8])> {
 }
 
 /// `table ‖ sid ‖ dev ‖ record version`.
-fn authenticated(version: u8, sid: Sid, dev: Dev) -> [u8; 14] {
-    let mut octets = [0; 14];
+fn authenticated(version: u8, sid: Sid, dev: Dev) -> [u8; ABOUT_LEN] {
+    let mut octets = [0; ABOUT_LEN];
     let (table, rest) = octets.split_at_mut(1);
     let (id, rest) = rest.split_at_mut(4);
     let (device, last) = rest.split_at_mut(8);

@@ -15,7 +15,7 @@ use dudect_bencher::ctbench::{BenchFn, BenchMetadata, BenchName, BenchOpts, run_
 use dudect_bencher::rand::{Rng, RngExt};
 use dudect_bencher::{BenchRng, Class, CtRunner};
 use metergraph_seal as seal;
-use seal::at_rest::Dek;
+use seal::at_rest::{ABOUT_LEN, Dek, Sealed};
 use seal::eax_prime::{EaxPrime, Mode};
 use seal::edhoc::{AwaitMessage4, Ephemeral, HeadEndKid, Message1, Opened, PrivateKey, Run, initiate};
 use seal::edhoc::{DeviceCredential, HeadEndCredential};
@@ -34,12 +34,13 @@ const T_MAX: f64 = 10.0;
 const TRIES: usize = 3;
 
 /// The first one leaks on purpose.
-const BENCHES: [(&str, BenchFn); 6] = [
+const BENCHES: [(&str, BenchFn); 7] = [
     ("leaky_comparison", leaky_comparison),
     ("profile1_tag", profile1_tag),
     ("edhoc_message_4_tag", edhoc_message_4_tag),
     ("eax_prime_mac", eax_prime_mac),
     ("at_rest_tag", at_rest_tag),
+    ("at_rest_batch_tag", at_rest_batch_tag),
     ("key_comparison", key_comparison),
 ];
 
@@ -177,6 +178,18 @@ fn at_rest_tag(runner: &mut CtRunner, rng: &mut BenchRng) {
     dek.seal([9; 13], b"aad", &[1; 100], &mut good).unwrap();
     let good: [u8; 129] = good.try_into().unwrap();
     compare(runner, rng, (&good, 113..129), |record| dek.open(b"aad", record).is_err());
+}
+
+fn at_rest_batch_tag(runner: &mut CtRunner, rng: &mut BenchRng) {
+    let (dek, about) = (Dek::new(&Key256::from_octets([8; 32])), [7; ABOUT_LEN]);
+    let mut good = Vec::new();
+    dek.seal([9; 13], &about, &[1; 100], &mut good).unwrap();
+    let good: [u8; 129] = good.try_into().unwrap();
+    compare(runner, rng, (&good, 113..129), |record| {
+        let mut batch = [Sealed::new(about, record)];
+        dek.open_batch(&mut batch);
+        batch.iter().all(|record| record.record().is_none())
+    });
 }
 
 fn key_comparison(runner: &mut CtRunner, rng: &mut BenchRng) {

@@ -157,6 +157,7 @@ impl Agent {
         let Some(mut receiver) = self.memory.receiver.take() else {
             return self.refuse("SEC-DN-EPOCH", out);
         };
+        self.enter_received(frame, &receiver, out);
         let time = self.memory.clock.now(now);
         let unicast = matches!(head.frame_type, FrameType::Command | FrameType::DownControl);
         // A frame of the association that was made anew is taken with that one in the receiver.

@@ -15,6 +15,7 @@ mod clock;
 mod downstream;
 mod entropy;
 mod identity;
+mod ledger;
 mod memory;
 mod node;
 mod octets;
@@ -81,7 +82,7 @@ pub struct Settings {
     pub silence_s: u64,
     /// [`Agent::register`] begins the first registration; else the device does by itself.
     pub paced: bool,
-    /// [`Output::Sealed`] is wanted.
+    /// [`Output::Sealed`] and [`Output::Opened`] are wanted.
     pub ledger: bool,
 }
 

@@ -12,6 +12,9 @@ pub enum Output {
     Send(Vec<u8>),
     /// A frame was sealed; before it is sent. Only where the ledger is wanted.
     Sealed(SealedFrame),
+    /// A frame that somebody else sealed came and opened, whether it is a repeat or not. Only where the ledger is
+    /// wanted.
+    Opened(SealedFrame),
     /// A registration was completed.
     Registered {
         /// The new association.

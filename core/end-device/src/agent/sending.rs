@@ -3,7 +3,6 @@
 use c1222::{Envelope, InvocationId, Qualifier, carriage};
 use seal::control::{Item, Up};
 use seal::frame::{FRAME_MAX, Head};
-use seal::signature::sha256;
 
 use super::upstream::{Content, Step};
 use super::{Agent, NS_PER_S, Output, SealedFrame, TIME_PAUSE_S};
@@ -51,9 +50,7 @@ impl Agent {
             return None;
         }
         if self.settings.ledger {
-            let key = sha256(channel.key.expose()).first_chunk().copied().unwrap_or_default();
-            let nonce = head.nonce(channel.common_iv);
-            out.push(Output::Sealed(SealedFrame { key, nonce, frame: sha256(&frame) }));
+            out.push(Output::Sealed(SealedFrame::new(&channel, head, &frame)));
         }
         Some(frame.split_off(head.octets().len()))
     }

@@ -84,6 +84,7 @@ pub(super) struct Waiting {
     pub plaintext: Box<[u8]>,
     sealed: Option<Sealed>,
     earlier: Vec<Name>,
+    sent_ns: u64,
     due_ns: u64,
     doublings: u8,
 }
@@ -205,6 +206,7 @@ impl Upstream {
             plaintext: plaintext.into(),
             sealed: None,
             earlier: Vec::new(),
+            sent_ns: 0,
             due_ns: 0,
             doublings: 0,
         });
@@ -281,9 +283,8 @@ impl Upstream {
     pub fn postpone(&mut self, at: usize, now_ns: u64) {
         let spread = self.spread;
         let Some(waiting) = self.queue.get_mut(at) else { return };
-        let pause_us = REPEAT_MIN_US.saturating_mul(1 << waiting.doublings.min(30)).min(REPEAT_MAX_US);
-        let apart = mix_below(spread, u64::from(waiting.doublings), pause_us / 2);
-        waiting.due_ns = now_ns.saturating_add((pause_us - pause_us / 4 + apart).saturating_mul(1000));
+        waiting.sent_ns = now_ns;
+        waiting.due_ns = now_ns.saturating_add(pause_ns(spread, waiting.doublings));
         waiting.doublings = waiting.doublings.saturating_add(1);
     }
 
@@ -306,7 +307,8 @@ impl Upstream {
         self.queue.get(at).map_or(&[], |waiting| &waiting.plaintext)
     }
 
-    /// Takes out what an acknowledgement under this association shows to be durable.
+    /// Takes out what an acknowledgement under this association shows to be durable. The head-end is there, so
+    /// that what is left was lost and does not wait for the end of a long pause.
     pub fn acknowledge(&mut self, sid: Sid, ack: &Ack, mut acknowledged: impl FnMut(Content, u32)) -> bool {
         let key = Key { sid, epoch: ack.epoch };
         let covered = |name: &Name| name.key == key && ack.covers(name.seq);
@@ -316,7 +318,15 @@ impl Upstream {
             let durable = waiting.earlier.iter().chain(sealed).find(|name| covered(name));
             durable.inspect(|name| acknowledged(waiting.content, name.seq)).is_none()
         });
-        self.queue.len() < before
+        let progress = self.queue.len() < before;
+        if progress {
+            let shortest_ns = pause_ns(self.spread, 0);
+            for waiting in self.queue.iter_mut().filter(|waiting| waiting.sealed.is_some()) {
+                waiting.due_ns = waiting.due_ns.min(waiting.sent_ns.saturating_add(shortest_ns));
+                waiting.doublings = waiting.doublings.min(1);
+            }
+        }
+        progress
     }
 
     /// Sends nothing for so long.
@@ -324,11 +334,13 @@ impl Upstream {
         self.wait_until_ns = until_ns;
     }
 
-    /// The link was made anew: what was on its way may be lost.
+    /// The link was made anew: what was on its way may be lost. What was sent in vain over links that broke says
+    /// nothing of this one, so the pauses begin with the shortest.
     pub fn linked(&mut self, now_ns: u64) {
         let apart = mix_below(self.spread, now_ns, RELINK_SPREAD_US).saturating_mul(1000);
         for waiting in &mut self.queue {
             waiting.due_ns = waiting.due_ns.min(now_ns.saturating_add(apart));
+            waiting.doublings = 0;
         }
     }
 
@@ -340,6 +352,13 @@ impl Upstream {
         let due = waiting.map(|waiting| waiting.due_ns).min();
         due.map_or(u64::MAX, |due| due.max(self.wait_until_ns))
     }
+}
+
+/// The shortest pause, so often doubled, and this device's share of a quarter more or less.
+fn pause_ns(spread: u64, doublings: u8) -> u64 {
+    let pause_us = REPEAT_MIN_US.saturating_mul(1 << doublings.min(30)).min(REPEAT_MAX_US);
+    let apart = mix_below(spread, u64::from(doublings), pause_us / 2);
+    (pause_us - pause_us / 4 + apart).saturating_mul(1000)
 }
 
 #[cfg(test)]
@@ -456,6 +475,48 @@ mod tests {
         assert_eq!(send(&mut up, 100).len(), 1);
         up.linked(200);
         assert!(up.wake_ns(200) <= 200 + RELINK_SPREAD_US * 1000);
+    }
+
+    #[test]
+    fn links_that_broke_make_no_pause_of_the_next_one_longer() {
+        let mut up = upstream();
+        report(&mut up);
+        let mut now = 1;
+        assert_eq!(send(&mut up, now).len(), 1);
+        for _ in 0..8 {
+            up.linked(now);
+            now = up.wake_ns(now);
+            assert_eq!(send(&mut up, now).len(), 1);
+        }
+        assert!(up.wake_ns(now) - now <= REPEAT_MIN_US * 1250);
+        // Without a new link they grow.
+        for _ in 0..8 {
+            now = up.wake_ns(now);
+            assert_eq!(send(&mut up, now).len(), 1);
+        }
+        assert!(up.wake_ns(now) - now >= REPEAT_MAX_US * 750);
+    }
+
+    #[test]
+    fn what_an_acknowledgement_does_not_cover_waits_no_longer_than_the_shortest_pause() {
+        let mut up = upstream();
+        report(&mut up);
+        let mut now = 1;
+        for _ in 0..8 {
+            assert_eq!(send(&mut up, now).len(), 1);
+            now = up.wake_ns(now);
+        }
+        assert_eq!(send(&mut up, now).len(), 1);
+        report(&mut up);
+        assert_eq!(send(&mut up, now + 1).len(), 1);
+        assert!(up.acknowledge(KEY.sid, &ack(KEY.epoch, &[2]), |_, _| {}));
+        assert!(up.wake_ns(now + 2) - now <= REPEAT_MIN_US * 1250);
+        // One that shows nothing new hurries nobody.
+        now = up.wake_ns(now + 2);
+        assert_eq!(send(&mut up, now).len(), 1);
+        let due = up.wake_ns(now);
+        assert!(!up.acknowledge(KEY.sid, &ack(KEY.epoch, &[2]), |_, _| {}));
+        assert_eq!(up.wake_ns(now), due);
     }
 
     #[test]

@@ -83,7 +83,8 @@ impl World {
         for output in std::mem::take(&mut self.pair.out) {
             match output {
                 Output::Send(apdu) => self.ways[0].push(apdu),
-                Output::Sealed(SealedFrame { key, nonce, frame }) => {
+                Output::Sealed(SealedFrame { key, nonce, frame })
+                | Output::Opened(SealedFrame { key, nonce, frame }) => {
                     let other = self.nonces.insert((key, nonce), frame);
                     assert!(other.is_none_or(|other| other == frame), "a nonce twice");
                 }

@@ -197,7 +197,7 @@ impl AgentFleet {
         Ok(())
     }
 
-    /// Sends what a device gave, and notes what it sealed.
+    /// Sends what a device gave, and notes what it sealed and opened.
     pub(super) fn send_outputs(&mut self, at: usize, now: Moment) -> Result<(), AgentsError> {
         let number = self.members.get(at).map_or(0, |member| member.relay);
         let mut outputs = std::mem::take(&mut self.outputs);
@@ -212,7 +212,7 @@ impl AgentFleet {
                         arrives.iter().for_each(|apdu| out.extend_from_slice(apdu));
                     }
                 }
-                Output::Sealed(sealed) => {
+                Output::Sealed(sealed) | Output::Opened(sealed) => {
                     let path = self.settings.ledger.clone().unwrap_or_default();
                     self.nonces.add(&sealed).map_err(|source| AgentsError::File { path, source })?;
                 }

@@ -9,7 +9,7 @@ use seal::hex::{self, Hex};
 
 use crate::agent::SealedFrame;
 
-/// All frames that were sealed, here and in earlier runs: a line `key nonce frame` each, in hexadecimal.
+/// All frames that were sealed here or came and opened, now and in earlier runs: a line `key nonce frame` each, in hexadecimal.
 pub(super) struct Nonces {
     seen: HashMap<([u8; 16], [u8; 13]), [u8; 32]>,
     out: Option<BufWriter<File>>,
@@ -34,7 +34,7 @@ impl Nonces {
         Ok(nonces)
     }
 
-    /// A frame was sealed.
+    /// A frame was sealed, or came and opened.
     pub fn add(&mut self, sealed: &SealedFrame) -> io::Result<()> {
         self.note(sealed);
         match &mut self.out {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use rustix::thread::Pid;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::support::{Failure, Spread};
@@ -13,16 +12,6 @@ const SAMPLES: usize = 11;
 /// CPU time of this thread.
 pub fn thread_cpu() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
-}
-
-/// CPU time of another thread of this process, which rests: that of a running one is a tick old.
-///
-/// # Errors
-/// When there is no such thread, or its system does not say.
-pub fn cpu_of(thread: Pid) -> Result<Duration, Failure> {
-    let text = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat"))?;
-    let spent = text.split(' ').next().ok_or("an empty schedstat")?;
-    Ok(Duration::from_nanos(spent.parse()?))
 }
 
 /// Nanoseconds of each of so many units.
