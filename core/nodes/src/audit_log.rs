@@ -124,7 +124,8 @@ impl Worker for AuditLog {
         let records = context.output("records").ok_or_else(|| NodeError::new("no output `records`"))?;
         let log: Option<Arc<Log>> = self.env.services.find(&self.journal);
         // It needs nothing of the log again: it holds no segment back.
-        log.iter().for_each(|log| log.mark("audit-log"));
+        let mark = format!("{}.records", self.env.node);
+        log.iter().for_each(|log| log.mark(&mark));
         let mut waiting = 0;
         loop {
             waiting = self.settle(context, records, waiting)?;

@@ -102,10 +102,10 @@ impl NodeKind for DecryptKind {
         let balancer = wire(FRAMES, None, &env.node).map(|wire| wire.from.clone()).unwrap_or_default();
         let journal = env.readers("records").into_iter().next().unwrap_or_default().to_owned();
         let own = ShardOf { shard: env.instance, shards: env.instances.max(1) };
-        let follower = wire("log", Some(&journal), keys).map(|_| keys.to_owned());
+        let followed = wire("log", Some(&journal), keys).is_some();
         Ok(Box::new(Shard {
             own,
-            follower,
+            followed,
             vault: key_store::lent(config, env)?,
             refusing: Refusing::new(env, env.services.find_or_provide(&balancer, Refusals::default())),
             journal,
@@ -119,7 +119,7 @@ impl NodeKind for DecryptKind {
             ),
             ways: Ways::new(title),
             downstream: Downstream::new(env, config.count("commands_max")),
-            reserving: Reserving::default(),
+            reserving: Reserving::new(env.services.find(keys)),
             registrations: None,
             groups: Groups::default(),
             lives: Lives::default(),

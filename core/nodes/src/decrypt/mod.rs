@@ -35,7 +35,6 @@ use seal::secret::scrubbed;
 pub use associations::Heard;
 pub use groups::title_of;
 pub use kind::DecryptKind;
-pub use reserving::Fence;
 pub use services::{RegistrationService, Registrations};
 
 use crate::clock::unix_s;
@@ -136,8 +135,8 @@ struct Shard {
     refusing: Refusing,
     /// The journal's node.
     journal: String,
-    /// The key store, where it follows the journal: without that it keeps nothing that orders bring.
-    follower: Option<String>,
+    /// Whether the key store follows the journal: without that it keeps nothing that orders bring.
+    followed: bool,
     associations: Associations,
     classics: Classics,
     groups: Groups,
@@ -229,6 +228,7 @@ impl Shard {
             return;
         }
         let (mut out, mut sent) = (self.pool.take(), Vec::new());
+        self.reserving.begin();
         let house = House {
             associations: &mut self.associations,
             groups: &mut self.groups,
@@ -258,6 +258,7 @@ impl Shard {
         mut batch: Batch,
     ) -> Result<(), NodeError> {
         let mut out = self.pool.take();
+        self.reserving.begin();
         self.open_reports(context, &mut batch, &mut out);
         self.open_classics(context, &batch, &mut out);
         let accepted = |sent: &&Sent| matches!(sent, Sent::Report { .. } | Sent::Classic(_));

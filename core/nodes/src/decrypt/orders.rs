@@ -138,7 +138,7 @@ impl Shard {
     }
 
     fn follow(&mut self, context: &mut Context, order: Order<'_>, out: &mut Batch) -> Result<(), Bad> {
-        if self.follower.is_none() && writes(&order) {
+        if !self.followed && writes(&order) {
             return Err(Bad::Follower);
         }
         match order {
@@ -261,7 +261,7 @@ impl Shard {
         let mut issued = false;
         for item in items.into_iter().flatten() {
             let KeyItem::Advance { campaign, delta, .. } = item else { continue };
-            if self.follower.is_none() {
+            if !self.followed {
                 return Err(Bad::Follower);
             }
             match self.issue(place, campaign, delta, out) {

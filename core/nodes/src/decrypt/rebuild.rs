@@ -4,6 +4,8 @@
 //! The store follows the journal with a cursor of its own and may hold more than that says, so every record
 //! may be taken in again.
 
+use std::time::{Duration, Instant};
+
 use journal::{JournalError, Position};
 use keystore::{Directory, Vault};
 use node::{Context, NodeError, Reason, Severity, Source};
@@ -20,9 +22,12 @@ use super::replay_cache::Message;
 use super::{InFlight, LOOK, Shard, store};
 use crate::clock::unix_s;
 use crate::journal::Log;
+use crate::key_store::CURSOR;
 use crate::record::{self, Report};
 use crate::tally::reasons;
 
+/// How long a start waits for the fence.
+const PATIENCE: Duration = Duration::from_secs(2);
 const NS_PER_S: u64 = 1_000_000_000;
 
 /// The state of a shard as it comes together.
@@ -49,6 +54,11 @@ impl Shard {
         // in a log that was opened again: it would else be told half of it.
         let edge = context.outputs.get(records).and_then(|output| output.edges.first()).cloned();
         while log.has_ended() || edge.as_ref().is_some_and(|edge| edge.settled() < edge.pushed()) {
+            context.wait(LOOK)?;
+        }
+        // Nothing is sealed before the incarnation is raised; a token that does not answer stops no reading.
+        let patience = Instant::now() + PATIENCE;
+        while !self.reserving.is_decided() && Instant::now() < patience {
             context.wait(LOOK)?;
         }
         let settled = log.settled();
@@ -89,8 +99,10 @@ impl Shard {
 
     /// From where on the key store has not taken the journal in; `None` where it does not follow it.
     fn followed(&self, log: &Log) -> Result<Option<Position>, JournalError> {
-        let Some(follower) = &self.follower else { return Ok(None) };
-        match log.cursors().load(follower)? {
+        if !self.followed {
+            return Ok(None);
+        }
+        match log.cursors().load(CURSOR)? {
             Some(cursor) => Ok(Some(cursor.position)),
             None => log.first().map(Some),
         }

@@ -1,5 +1,6 @@
 //! Blocks of downstream counters, reserved in the journal before they are used.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use node::{Batch, Reason};
@@ -9,14 +10,12 @@ use seal::ids::{Epoch, Gid, Sid};
 use super::Sent;
 use super::associations::{Associations, Place};
 use super::groups::{Groups, Wanted};
+use crate::key_store::{Fence, FenceError};
 use crate::record::{self, Reservation};
 use crate::tally::reasons;
 
 /// Seconds of a day.
 const DAY_S: u64 = 86_400;
-
-/// Says whether this head-end may seal: a copy that is behind its token may not.
-pub type Fence = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Why counters are not reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +36,11 @@ impl Unreserved {
 }
 
 /// What reserves counters for one shard.
-#[derive(Default)]
 pub(super) struct Reserving {
-    pub(super) fence: Option<Fence>,
+    /// A head-end without a key store node has none.
+    fence: Option<Arc<Fence>>,
+    /// What it said for the batch in hand.
+    is_open: Cell<Option<bool>>,
 }
 
 /// The records of a batch on its way to the journal, and what each is for.
@@ -49,6 +50,21 @@ pub(super) struct Records<'a> {
 }
 
 impl Reserving {
+    pub(super) fn new(fence: Option<Arc<Fence>>) -> Self {
+        Self { fence, is_open: Cell::new(None) }
+    }
+
+    /// A batch for the journal begins: the token is read again before its first reservation.
+    pub(super) fn begin(&self) {
+        self.is_open.set(None);
+    }
+
+    /// Whether the incarnation is raised, or never will be here.
+    pub(super) fn is_decided(&self) -> bool {
+        let decided = |fence: &Arc<Fence>| !matches!(fence.check(), Err(FenceError::NotYet));
+        self.fence.as_ref().is_none_or(decided)
+    }
+
     /// Reserves the next block of an association when its present one runs out, or the first one of an
     /// `epoch` that is about to become the active one. Answers whether counters should be given to a newer
     /// epoch.
@@ -101,11 +117,12 @@ impl Reserving {
         Ok(())
     }
 
-    /// Whether this head-end may seal; asked before each reservation.
+    /// Whether this head-end may seal: a copy that is behind its token may not. Asked before each
+    /// reservation; all those of a batch are one write.
     fn look(&self) -> Result<(), Unreserved> {
-        match &self.fence {
-            Some(is_open) if !is_open() => Err(Unreserved::Fence),
-            _ => Ok(()),
-        }
+        let ask = || self.fence.as_ref().is_none_or(|fence| fence.check().is_ok());
+        let is_open = self.is_open.get().unwrap_or_else(ask);
+        self.is_open.set(Some(is_open));
+        if is_open { Ok(()) } else { Err(Unreserved::Fence) }
     }
 }

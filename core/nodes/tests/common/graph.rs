@@ -11,6 +11,7 @@ use metergraph_nodes::decrypt::DecryptKind;
 use metergraph_nodes::downlink::DownlinkKind;
 use metergraph_nodes::ingress::IngressKind;
 use metergraph_nodes::journal::{FileLayer, JournalKind, Log};
+use metergraph_nodes::key_store::KeyStoreKind;
 use metergraph_nodes::load_balancer::LoadBalancerKind;
 use metergraph_nodes::mdm_egress::MdmEgressKind;
 use node::context::{Orders, Output, Wiring};
@@ -71,6 +72,8 @@ pub struct Graph {
     pub services: Services,
     pub received: Arc<Edge>,
     transmit: Arc<Edge>,
+    /// To each shard, from a desk that the test plays; only beside a key store.
+    pub orders: Vec<Arc<Edge>>,
     /// From the first shard to the journal.
     pub records: Arc<Edge>,
     events: Vec<Arc<EventEdge>>,
@@ -79,7 +82,7 @@ pub struct Graph {
     ending: Arc<Mutex<Ending>>,
 }
 
-const WIRES: [(&str, &str, &str); 7] = [
+const WIRES: [(&str, &str, &str); 9] = [
     ("transport:wan", "received", "ingress"),
     ("ingress", "apdus", "balancer"),
     ("balancer", "frames", "decrypt"),
@@ -87,6 +90,8 @@ const WIRES: [(&str, &str, &str); 7] = [
     ("decrypt", "sealed", "downlink"),
     ("downlink", "transmit", "transport:wan"),
     ("journal", "log", "mdm"),
+    ("journal", "log", "keys"),
+    ("desk", "orders", "decrypt"),
 ];
 
 fn kind(node: &str) -> Arc<dyn NodeKind> {
@@ -97,6 +102,7 @@ fn kind(node: &str) -> Arc<dyn NodeKind> {
         "journal" => Arc::new(JournalKind),
         "downlink" => Arc::new(DownlinkKind),
         "mdm" => Arc::new(MdmEgressKind),
+        "keys" => Arc::new(KeyStoreKind),
         other => panic!("{other}"),
     }
 }
@@ -118,10 +124,15 @@ impl Graph {
 
     pub fn start_with(site: &Site, wishes: &Wishes) -> Self {
         let services = Services::default();
-        services.provide("keys", Arc::clone(&site.directory));
-        services.provide("keys", Arc::clone(&site.vault));
+        if let Some(vault) = &site.vault {
+            services.provide("keys", Arc::clone(&site.directory));
+            services.provide("keys", Arc::clone(vault));
+        }
+        let follows = site.vault.is_none();
         services.provide("", Arc::new(FileLayer(Arc::clone(&site.files))));
-        let wires = WIRES.into_iter().filter(|(_, _, to)| wishes.mdm || *to != "mdm");
+        let wires = WIRES.into_iter().filter(|(from, _, to)| {
+            (wishes.mdm || *to != "mdm") && (follows || !(*from == "desk" || *to == "keys"))
+        });
         let wires: Vec<Wire> = wires
             .map(|(from, port, to)| Wire { from: from.into(), port: port.into(), to: to.into() })
             .collect();
@@ -160,14 +171,20 @@ impl Graph {
             services,
             received: find("transport:wan", "ingress"),
             transmit: find("downlink", "transport:wan"),
+            orders: edges.iter().filter(|edge| edge.name().from == "desk").cloned().collect(),
             records: find("decrypt", "journal"),
             events: Vec::new(),
             instances: Vec::new(),
             ending: Arc::default(),
         };
         // The journal is built before those that look for it run.
-        let mut nodes = vec!["journal", "mdm", "downlink", "decrypt", "balancer", "ingress"];
-        nodes.retain(|node| (wishes.mdm || *node != "mdm") && (wishes.journal || *node != "journal"));
+        let mut nodes = vec!["journal", "keys", "mdm", "downlink", "decrypt", "balancer", "ingress"];
+        nodes.retain(|node| match *node {
+            "mdm" => wishes.mdm,
+            "journal" => wishes.journal,
+            "keys" => follows,
+            _ => true,
+        });
         if !wishes.journal {
             let log = Log::new(Arc::clone(&site.files), site.state().join("journal"));
             graph.services.provide("journal", Arc::new(log));
@@ -361,7 +378,8 @@ impl Graph {
     pub fn drain(mut self) -> Self {
         *self.ending.lock().unwrap() = Ending::Drain;
         self.received.close();
-        for node in ["ingress", "balancer", "decrypt", "downlink", "journal", "mdm"] {
+        self.orders.iter().for_each(|edge| edge.close());
+        for node in ["ingress", "balancer", "decrypt", "downlink", "journal", "mdm", "keys"] {
             for instance in self.instances.iter_mut().filter(|instance| instance.node == node) {
                 instance.orders.lock().unwrap().drain();
                 instance.thread.take().unwrap().join().unwrap();
@@ -390,7 +408,7 @@ impl Graph {
                     from != "decrypt"
                         || metergraph_nodes::record::kind_of(frame) == metergraph_nodes::record::REPORT
                 });
-                if !from.starts_with("transport") && edge.name().to != "downlink" {
+                if !from.starts_with("transport") && from != "desk" && edge.name().to != "downlink" {
                     left.add(frames.count() as u64);
                 }
             }

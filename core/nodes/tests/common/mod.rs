@@ -9,11 +9,13 @@
 )]
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod desk;
 pub mod device;
 pub mod egress;
 pub mod fleet;
 pub mod gated;
 pub mod graph;
+pub mod meter;
 pub mod site;
 pub mod vectors;
 

@@ -22,7 +22,8 @@ pub struct Site {
     folder: TempDir,
     pub files: Arc<dyn Files>,
     pub directory: Arc<Directory>,
-    pub vault: Arc<Vault>,
+    /// The store's, while the test holds it open; else a key store's node opens it.
+    pub vault: Option<Arc<Vault>>,
     pub devices: Vec<Device>,
     pub classics: Vec<Classic>,
 }
@@ -86,11 +87,26 @@ impl Site {
         Self {
             files,
             directory,
-            vault: Arc::new(store.into_vault()),
+            vault: Some(Arc::new(store.into_vault())),
             devices: rows.iter().filter_map(|row| Device::of(system, row)).collect(),
             classics: rows.iter().filter_map(Classic::of).collect(),
             folder,
         }
+    }
+
+    /// Lets go of the store: a head-end over this site has a key store of its own that follows the journal,
+    /// and takes orders.
+    pub fn with_key_store(self) -> Self {
+        Self { vault: None, ..self }
+    }
+
+    /// The records of the journal: kind and octets.
+    pub fn records(&self) -> Vec<(u8, Vec<u8>)> {
+        let (mut records, Some(mut reader)) = (Vec::new(), self.log()) else { return Vec::new() };
+        while let Some(found) = reader.next().unwrap() {
+            records.push((found.kind, found.octets.to_vec()));
+        }
+        records
     }
 
     /// The state folder.
