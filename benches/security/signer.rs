@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use commands::code::SignRefusal;
 use journal::files::OsFiles;
 use journal::{Settings, Writer};
 use keystore::ProfileId;
@@ -194,8 +195,8 @@ impl Means for Keys {
         vec![(ProfileId::of(PROFILE.as_bytes()), PROFILE.into())]
     }
 
-    fn is_fenced(&self) -> bool {
-        false
+    fn fence(&self) -> Result<(), SignRefusal> {
+        Ok(())
     }
 
     fn sign(&self, digest: &[u8; 32]) -> Result<[u8; SIGNATURE_LEN], String> {

@@ -83,6 +83,20 @@ pub enum Command {
         #[arg(long, default_value = "state")]
         state: PathBuf,
     },
+    /// Copies the state of a head-end that does not run, without its tokens, and raises the incarnation.
+    Backup {
+        /// The state folder.
+        #[arg(long, default_value = "state")]
+        state: PathBuf,
+        /// The journal's folder in it.
+        #[arg(long, default_value = "journal")]
+        journal: PathBuf,
+        /// The new folder.
+        #[arg(long)]
+        to: PathBuf,
+    },
+    /// Makes the state of a backup one that may seal again; its head-end does not run.
+    Restore(RestoreArgs),
     /// Transport plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -130,6 +144,27 @@ pub enum Command {
     Policy(PolicyCommand),
     /// Runs a head-end and a fleet as two processes, and compares what both say.
     Demo(DemoArgs),
+}
+
+/// `metergraph restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// How old the backup is, in days, rounded up. Rather too many: counters skip what a copy may have used.
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(0..=3650))]
+    pub age: u32,
+    /// The state folder.
+    #[arg(long, default_value = "state")]
+    pub state: PathBuf,
+    /// The journal's folder in it.
+    #[arg(long, default_value = "journal")]
+    pub journal: PathBuf,
+    /// Also when this backup, or a later one, was restored before: then nothing is sealed under its keys, and
+    /// every device has to register anew.
+    #[arg(long)]
+    pub force: bool,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Where a graph and its plugins are.

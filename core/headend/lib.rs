@@ -15,6 +15,7 @@ pub mod keys;
 pub mod kinds;
 mod logging;
 pub mod policy;
+mod restore;
 pub mod run;
 mod status;
 
@@ -44,6 +45,8 @@ pub fn dispatch(command: Command) -> miette::Result<ExitCode> {
         Command::Fleet(args) => fleet::fleet(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Journal { state } => journal::print(&state),
+        Command::Backup { state, journal, to } => restore::backup(&state, &journal, &to),
+        Command::Restore(args) => restore::restore(&args),
         Command::Plugin(PluginCommand::Describe { file }) => Ok(graph_file::plugins::describe(&file)),
         Command::Command { command, api } => client::command(&command, &api),
         Command::Group { command, api } => client::group(&command, &api),

@@ -117,7 +117,7 @@ impl From<FieldError> for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = match &refusal {
-            Refusal::Busy | Refusal::Full(_) | Refusal::Closed | Refusal::Store => {
+            Refusal::Busy | Refusal::Full(_) | Refusal::Closed | Refusal::Store | Refusal::NoPolicy => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Refusal::TimedOut => StatusCode::GATEWAY_TIMEOUT,
@@ -125,7 +125,7 @@ impl From<Refusal> for Problem {
                 StatusCode::NOT_FOUND
             }
             Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
-            Refusal::Role(_) => StatusCode::FORBIDDEN,
+            Refusal::Role(_) | Refusal::Approval(_) => StatusCode::FORBIDDEN,
             Refusal::Body(_) | Refusal::GroupClass { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::NotRegistered(_)
             | Refusal::Classic(_)
@@ -133,6 +133,7 @@ impl From<Refusal> for Problem {
             | Refusal::MixedGroup(_)
             | Refusal::CampaignRuns(_)
             | Refusal::RequestId(_)
+            | Refusal::Restored(_)
             | Refusal::NotAwaiting(_) => StatusCode::CONFLICT,
         };
         let code = match refusal.code() {
@@ -168,6 +169,10 @@ fn help(refusal: &Refusal) -> Option<&'static str> {
         Refusal::MixedGroup(_) => "make a group for each device profile",
         Refusal::GroupClass { .. } => "a group's classes are fixed when it is made; make another group",
         Refusal::RequestId(_) => "give each command a request id of its own",
+        Refusal::Restored(_) => {
+            "the campaign after the restore tells it; GET /v1/campaigns/{id} shows how far it is"
+        }
+        Refusal::NoPolicy => "sign a policy and put it where the graph file says",
         Refusal::CampaignRuns(_) => "wait for its end; GET /v1/campaigns/{id} shows it",
         _ => return None,
     })

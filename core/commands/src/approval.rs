@@ -17,6 +17,40 @@ pub struct Approval {
     pub signature: [u8; SIGNATURE_LEN],
 }
 
+/// Why an approval counts for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApprovalError {
+    /// The policy in force has no such approver.
+    #[error("the policy in force does not name this approver")]
+    Unknown,
+    /// Who asks for a command is none of those who approve of it.
+    #[error("who asks for a command does not approve of it")]
+    Requester,
+    /// It is none of this approver over this intent.
+    #[error("the signature is not this approver's over the digest of this intent")]
+    Signature,
+}
+
+impl Approval {
+    /// Whether it counts under a policy; answers the approver's name there. `prehash` is that of the intent's
+    /// digest, as [`prehash`] gives it.
+    ///
+    /// # Errors
+    /// [`ApprovalError`] says why it counts for nothing.
+    pub fn check<'p>(
+        &self,
+        policy: &'p Policy,
+        requester: &str,
+        prehash: &[u8; 32],
+    ) -> Result<&'p str, ApprovalError> {
+        let (name, key) = policy.approver(&self.approver).ok_or(ApprovalError::Unknown)?;
+        if name == requester {
+            return Err(ApprovalError::Requester);
+        }
+        if key.verifies(prehash, &self.signature) { Ok(name) } else { Err(ApprovalError::Signature) }
+    }
+}
+
 /// What an approver's key signs: SHA-256 of its message, the intent's digest.
 #[must_use]
 pub fn prehash(digest: &[u8; 32]) -> [u8; 32] {
@@ -35,9 +69,10 @@ pub fn approvers<'p>(
     let prehash = prehash(digest);
     let mut names: Vec<&str> = Vec::new();
     for approval in approvals.iter().take(APPROVALS_MAX) {
-        let Some((name, key)) = policy.approver(&approval.approver) else { continue };
-        let new = name != intent.requester && !names.contains(&name);
-        if new && key.verifies(&prehash, &approval.signature) {
+        if names.contains(&approval.approver.as_str()) {
+            continue;
+        }
+        if let Ok(name) = approval.check(policy, &intent.requester, &prehash) {
             names.push(name);
         }
     }

@@ -12,11 +12,13 @@ use seal::command::Addressee;
 use seal::ids::{Dev, Epoch, Gid, Sid};
 
 use crate::desk::{Action, Effect, Fleet, Heard, Taken};
-use crate::front::{CampaignState, CampaignView, OrderKind, Page, Roles, Submission};
+use crate::front::{By, CampaignState, CampaignView, OrderKind, Outcome, Page, Roles, Submission};
 use crate::group::Groups;
 
-use course::{Broadcast, Course, Going};
+use course::{Broadcast, Course, Going, Tries};
 
+/// Steps of the campaign after a restore.
+const RESTORE_DELTA: u8 = 1;
 /// Campaigns that are remembered.
 const REMEMBERED_MAX: usize = 16;
 /// Commands that a device gets alone before it counts as missed.
@@ -93,6 +95,8 @@ pub enum CampaignChange {
         dev: Dev,
         /// So many.
         tries: u8,
+        /// Those of them that were not signed.
+        refused: u8,
     },
 }
 
@@ -121,26 +125,86 @@ pub struct Campaigns {
     catch_up_s: u64,
     courses: BTreeMap<u32, Course>,
     going: Going,
+    restore: Restore,
+    /// Devices that the campaign after a restore tells at the same time, at most.
+    restore_wave: u32,
+}
+
+/// The campaign after the last restore of the state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Restore {
+    /// There was none.
+    #[default]
+    Never,
+    /// It has not begun.
+    Wanted,
+    /// Its number.
+    Course(u32),
 }
 
 impl PartialEq for Campaigns {
     /// Whether the log told both the same.
     fn eq(&self, other: &Self) -> bool {
-        self.courses == other.courses
+        (&self.courses, self.restore) == (&other.courses, other.restore)
     }
 }
 
 impl Campaigns {
     /// No campaign yet.
     #[must_use]
-    pub fn new(catch_up_s: u64) -> Self {
-        Self { catch_up_s, ..Self::default() }
+    pub fn new(catch_up_s: u64, restore_wave: u32) -> Self {
+        Self { catch_up_s, restore_wave, ..Self::default() }
     }
 
-    /// The number of the next one.
+    /// The number of the next one: above all before it and above this one, the time where that is higher. So
+    /// it is above what end devices know, also where the state is that of a backup.
     #[must_use]
-    pub fn next_number(&self) -> u32 {
-        self.courses.keys().next_back().map_or(1, |last| last.saturating_add(1))
+    pub fn next_number(&self, above: u32, now: u64) -> u32 {
+        let next = self.last().max(above).saturating_add(1);
+        u32::try_from(now).unwrap_or(u32::MAX).max(next)
+    }
+
+    /// The number of the last one; 0 for none.
+    pub(crate) fn last(&self) -> u32 {
+        self.courses.keys().next_back().copied().unwrap_or_default()
+    }
+
+    /// Whether one moves everybody on now, or is about to.
+    pub(crate) fn moves_on(&self) -> bool {
+        self.restore == Restore::Wanted
+            || self.courses.values().any(|course| course.total.is_none() && !course.paused)
+    }
+
+    /// The state is that of a backup: another campaign begins, whatever was under way.
+    pub(crate) fn restored(&mut self) {
+        for course in self.courses.values_mut().filter(|course| course.total.is_none()) {
+            course.finish(course.proved.len().saturating_add(course.missed.len()) as u64);
+        }
+        (self.restore, self.going) = (Restore::Wanted, Going::default());
+    }
+
+    /// The campaign after the last restore, once it has begun.
+    pub(crate) fn restore(&self) -> Option<u32> {
+        match self.restore {
+            Restore::Course(campaign) => Some(campaign),
+            Restore::Never | Restore::Wanted => None,
+        }
+    }
+
+    pub(crate) fn restore_kept(&mut self, campaign: Option<u32>) {
+        self.restore = campaign.map_or(Restore::Wanted, Restore::Course);
+    }
+
+    /// Whether nothing of a device counts since the last restore.
+    pub(crate) fn restores(&self, dev: Dev) -> bool {
+        match self.restore {
+            Restore::Never => false,
+            Restore::Wanted => true,
+            Restore::Course(campaign) => {
+                let course = self.courses.get(&campaign).filter(|course| course.total.is_none());
+                course.is_some_and(|course| course.is_open(dev))
+            }
+        }
     }
 
     /// The one under way.
@@ -178,6 +242,9 @@ impl Campaigns {
         if let CampaignChange::Started { campaign, delta, wave, group, challenge } = change {
             let course = Course::new(*delta, *wave, *group, *challenge);
             self.courses.entry(*campaign).or_insert(course);
+            if self.restore == Restore::Wanted {
+                self.restore = Restore::Course(*campaign);
+            }
             self.going = Going::default();
             while self.courses.len() > REMEMBERED_MAX {
                 self.courses.pop_first();
@@ -194,8 +261,8 @@ impl Campaigns {
             CampaignChange::Finished { total, .. } => course.finish(*total),
             CampaignChange::Told { .. } => course.broadcast = Broadcast::Ended,
             CampaignChange::Proved { dev, .. } => course.prove(*dev),
-            CampaignChange::Tried { dev, tries, .. } => {
-                course.tries.insert(*dev, *tries);
+            CampaignChange::Tried { dev, tries, refused, .. } => {
+                course.tries.insert(*dev, Tries { all: *tries, refused: *refused });
             }
         }
     }
@@ -220,38 +287,56 @@ impl Campaigns {
             Addressee::Device(dev) => {
                 course.open.insert(dev);
                 let tries = course.tries.entry(dev).or_default();
-                *tries = tries.saturating_add(1);
+                tries.all = tries.all.saturating_add(1);
                 self.going.asked.remove(&dev);
             }
         }
     }
 
     /// A command has ended, perhaps one of a campaign.
-    pub(crate) fn ended(&mut self, taken: &Taken) {
+    pub(crate) fn ended(&mut self, at: u64, taken: &Taken, outcome: &Outcome) {
         let Some(course) = self.of(taken) else { return };
         match taken.addressee {
             Addressee::Group(_) => course.broadcast = Broadcast::Ended,
             Addressee::Device(dev) => {
                 course.open.remove(&dev);
+                if matches!(outcome, Outcome::Refused { by: By::Signer, .. }) {
+                    // The device is not to blame: it is told later.
+                    let tries = course.tries.entry(dev).or_default();
+                    tries.refused = tries.refused.saturating_add(1);
+                    self.going.asked.insert(dev, at);
+                }
             }
+        }
+    }
+
+    /// A device has done what a campaign's command told it.
+    pub(crate) fn done(&mut self, campaign: u32, dev: Dev) {
+        if let Some(course) = self.courses.get_mut(&campaign).filter(|course| course.total.is_none()) {
+            course.prove(dev);
         }
     }
 
     /// Epochs up to this one were issued for a campaign.
     pub(crate) fn issued(&mut self, campaign: u32, sid: Sid, epoch: Epoch) {
-        if let Some(course) = self.courses.get_mut(&campaign).filter(|course| course.total.is_none()) {
-            course.targets.insert(sid, epoch);
+        let last = self.last();
+        // One that was issued for a device alone meanwhile leaves the same epoch.
+        if let Some(course) = self.current().filter(|_| campaign >= last) {
+            course.targets.entry(sid).or_insert(epoch);
         }
     }
 
-    /// A frame opened under this epoch.
-    pub(crate) fn report(&mut self, sid: Sid, dev: Dev, epoch: Epoch) {
-        if let Some(course) = self.current()
-            && course.targets.get(&sid).is_some_and(|target| epoch >= *target)
-        {
+    /// A frame opened under this epoch. Answers whether it is the first of its device after a restore.
+    pub(crate) fn report(&mut self, sid: Sid, dev: Dev, epoch: Epoch) -> bool {
+        let restored = self.restore() == Some(self.last());
+        let Some(course) = self.current() else { return false };
+        // After a restore no frame gets through before its device is proven.
+        let first = restored && course.is_open(dev);
+        if first || course.targets.get(&sid).is_some_and(|target| epoch >= *target) {
             course.targets.remove(&sid);
             course.prove(dev);
         }
+        first
     }
 
     /// A device has registered anew: its keys are new.
@@ -276,8 +361,7 @@ impl Campaigns {
 
     /// When something is due next, Unix seconds; 0 for now.
     pub(crate) fn due(&self) -> Option<u64> {
-        let course = self.courses.values().next_back()?;
-        (course.total.is_none() && !course.paused).then_some(self.going.due)
+        self.moves_on().then_some(self.going.due)
     }
 
     /// Goes on with the campaign under way: at most `at_most` devices at once.
@@ -289,6 +373,13 @@ impl Campaigns {
         fleet: &dyn Fleet,
         actions: &mut Vec<Action>,
     ) {
+        if self.restore == Restore::Wanted {
+            if now >= self.going.due {
+                self.going.due = now.saturating_add(AGAIN_S);
+                actions.push(Action::Begin { delta: RESTORE_DELTA, wave: self.restore_wave });
+            }
+            return;
+        }
         let Some((campaign, course)) =
             self.courses.iter().next_back().map(|(number, course)| (*number, course))
         else {
@@ -305,7 +396,8 @@ impl Campaigns {
             if !course.issued {
                 if self.going.issue_at.is_none_or(|at| now >= at.saturating_add(AGAIN_S.saturating_mul(10))) {
                     let devs = groups.members(gid).collect();
-                    actions.push(Action::Issue { campaign, delta: course.delta, devs });
+                    let (delta, challenge) = (course.delta, course.challenge);
+                    actions.push(Action::Issue { campaign, delta, challenge, devs });
                     self.going.issue_at = Some(now);
                 }
                 return;
@@ -354,11 +446,11 @@ impl Campaigns {
                 continue;
             }
             let tries = course.tries.get(&dev).copied().unwrap_or_default();
-            if tries >= TRIES_MAX {
+            if tries.all.saturating_sub(tries.refused) >= TRIES_MAX || tries.all == u8::MAX {
                 actions.push(Action::Campaign(CampaignChange::Missed { campaign, dev }));
                 continue;
             }
-            let request_id = format!("campaign-{campaign}-{dev}-{tries}");
+            let request_id = format!("campaign-{campaign}-{dev}-{}", tries.all);
             actions.push(advance(campaign, course, Addressee::Device(dev), request_id));
             going.asked.insert(dev, now);
         }
@@ -384,7 +476,8 @@ impl Campaigns {
             ];
             flags.into_iter().filter(|(set, _)| *set).for_each(|(_, flag)| change(flag));
             for (dev, tries) in &course.tries {
-                change(CampaignChange::Tried { campaign, dev: *dev, tries: *tries });
+                let Tries { all, refused } = *tries;
+                change(CampaignChange::Tried { campaign, dev: *dev, tries: all, refused });
             }
             course.missed.iter().for_each(|dev| change(CampaignChange::Missed { campaign, dev: *dev }));
             course.proved.iter().for_each(|dev| change(CampaignChange::Proved { campaign, dev: *dev }));

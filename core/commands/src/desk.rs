@@ -8,6 +8,7 @@
 //! accepted -> (awaiting approval) -> signed -> sent, again and again -> done | refused | expired | unknown
 //! ```
 
+mod due;
 mod entry;
 mod heard;
 mod retell;
@@ -27,6 +28,8 @@ use crate::front::{
 };
 use crate::group::{GroupSettings, Groups};
 
+use due::Dues;
+pub use due::{Due, Why, submission as advance};
 pub(crate) use heard::Effect;
 pub use heard::{Heard, Taken};
 use seen::Seen;
@@ -38,7 +41,7 @@ const TIME_REQUESTS_MAX: usize = 10_000;
 const TIME_REQUEST_S: u64 = 60;
 
 /// The limits and times of the desk, in seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// Commands that are pending, at most.
     pub pending_max: usize,
@@ -58,6 +61,10 @@ pub struct Settings {
     pub groups: GroupSettings,
     /// An epoch campaign's command to a group has so long before its silent members are told one by one.
     pub catch_up_s: u64,
+    /// Associations that should leave their epoch, and are kept, at most.
+    pub due_max: usize,
+    /// So many of them are moved on in a second, at most: 1 % of what an HSM signs (security layer §6).
+    pub due_per_s: f64,
 }
 
 impl Default for Settings {
@@ -72,6 +79,8 @@ impl Default for Settings {
             broadcasts_max: 5,
             groups: GroupSettings { epoch_s: 30 * 86_400, lead_s: 600 },
             catch_up_s: 900,
+            due_max: 200_000,
+            due_per_s: 2.0,
         }
     }
 }
@@ -155,11 +164,31 @@ pub enum Action {
         campaign: u32,
         /// Steps.
         delta: u8,
+        /// What proofs echo.
+        challenge: [u8; 8],
         /// Whose.
         devs: Vec<Dev>,
     },
     /// The journal is to hear how a campaign goes on.
     Campaign(CampaignChange),
+    /// The journal is to hear of a new campaign, with a challenge that nobody knows.
+    Begin {
+        /// Steps.
+        delta: u8,
+        /// Devices that are told alone at the same time, at most.
+        wave: u32,
+    },
+    /// [`advance`] is to be taken, with a challenge that nobody knows.
+    Advance {
+        /// The device.
+        dev: Dev,
+        /// Above all that it has heard of.
+        campaign: u32,
+        /// Why it should leave its epoch.
+        why: Why,
+        /// Its name.
+        request_id: String,
+    },
     /// A command of the desk's own is to be taken.
     Submit(Submission),
 }
@@ -171,6 +200,9 @@ pub struct Desk {
     table: Table,
     groups: Groups,
     campaigns: Campaigns,
+    dues: Dues,
+    /// The incarnation that the last restore of the state made.
+    restored: u64,
     /// The latest time that the log told.
     clock: u64,
     seen: Seen,
@@ -182,6 +214,7 @@ impl PartialEq for Desk {
     fn eq(&self, other: &Self) -> bool {
         (self.clock, &self.table) == (other.clock, &other.table)
             && (&self.groups, &self.campaigns) == (&other.groups, &other.campaigns)
+            && (&self.dues, self.restored) == (&other.dues, other.restored)
     }
 }
 
@@ -194,6 +227,8 @@ pub struct Ended {
     pub outcome: &'static str,
     /// Whether a class-3 result bore no signature of its device.
     pub unproven: bool,
+    /// Its device, when it was to leave its epoch because that was [`Due`].
+    pub due: Option<Dev>,
 }
 
 impl Desk {
@@ -204,7 +239,9 @@ impl Desk {
             settings,
             table: Table::new(settings),
             groups: Groups::new(settings.groups),
-            campaigns: Campaigns::new(settings.catch_up_s),
+            campaigns: Campaigns::new(settings.catch_up_s, restore_wave(&settings)),
+            dues: Dues::new(&settings),
+            restored: 0,
             clock: 0,
             seen: Seen::default(),
             time_requests: Vec::new(),
@@ -218,23 +255,48 @@ impl Desk {
         match heard {
             Heard::Report { sid, dev, epoch } => {
                 self.seen.saw(*sid, *epoch, at);
-                self.campaigns.report(*sid, *dev, *epoch);
+                if self.campaigns.report(*sid, *dev, *epoch) {
+                    // What it was sent under a state that it does not have is lost.
+                    self.groups.deliver_to(*dev);
+                }
+                self.dues.report(self.clock, *sid, *dev, *epoch);
             }
             Heard::TimeRequest { dev, nonce } if self.time_requests.len() < TIME_REQUESTS_MAX => {
                 self.time_requests.push((at, *dev, *nonce));
             }
             Heard::Issued { sid, epoch, campaign } => self.campaigns.issued(*campaign, *sid, *epoch),
-            Heard::Proved { dev } => self.campaigns.registered(*dev),
+            Heard::Proved { dev } => {
+                self.campaigns.registered(*dev);
+                self.dues.gone(*dev);
+            }
             Heard::Revoked { dev } => {
                 self.groups.revoked(at, *dev);
                 self.campaigns.revoked(*dev);
+                self.dues.gone(*dev);
             }
             Heard::GroupKey { gid, epoch, activate_at, sealed } => {
                 self.groups.key(at, *gid, *epoch, *activate_at, sealed);
             }
             Heard::Group(change) => self.groups.change(at, change),
             Heard::Campaign(change) => self.campaigns.change(change),
-            Heard::Taken(taken) if self.table.told(taken.id).is_none() => self.campaigns.taken(taken),
+            Heard::Taken(taken) if self.table.told(taken.id).is_none() => {
+                self.campaigns.taken(taken);
+                self.dues.taken(at, taken);
+            }
+            Heard::Result { dev, skid, kind, ctr, result, .. } => {
+                if let Some(taken) = self.table.newly_done(*dev, (*skid, *kind, *ctr), *result) {
+                    let effects: Vec<Effect> = taken.effects().collect();
+                    effects.into_iter().for_each(|effect| self.done(at, *dev, effect));
+                }
+            }
+            Heard::Due { sid, dev, epoch, why } => self.dues.hear(self.clock, *sid, *dev, *epoch, *why),
+            Heard::DueKept { dev, due } => self.dues.kept(*dev, *due),
+            Heard::Advanced { campaign } => self.dues.advanced(*campaign),
+            Heard::Restored { incarnation, days } => self.restored(*incarnation, *days),
+            Heard::RestoreKept { incarnation, campaign } => {
+                self.restored = *incarnation;
+                self.campaigns.restore_kept(*campaign);
+            }
             _ => {}
         }
         let ended = self.table.hear(at, heard, fleet).and_then(|id| self.ended(at, id));
@@ -249,21 +311,33 @@ impl Desk {
     fn ended(&mut self, at: u64, id: CommandId) -> Option<Ended> {
         let told = self.table.told(id)?;
         let end = told.end.as_ref()?;
-        if let (Outcome::Done { result: 0, .. }, Addressee::Device(dev)) =
-            (&end.outcome, told.taken.addressee)
-        {
-            for effect in told.taken.effects() {
-                match effect {
-                    Effect::Join(gid) => self.groups.joined(gid, dev),
-                    Effect::Leave(gid) => self.groups.left(at, gid, dev),
-                    Effect::Advance(_) => {}
-                }
-            }
-        }
-        self.campaigns.ended(&told.taken);
+        self.campaigns.ended(at, &told.taken, &end.outcome);
+        let due = told.taken.device().filter(|_| self.dues.ended(at, &told.taken, &end.outcome));
         let class = told.taken.class;
         let unproven = class == seal::command::Class::Load && end.outcome == Outcome::Unknown;
-        Some(Ended { class: class.octet(), outcome: end.outcome.word(), unproven })
+        Some(Ended { class: class.octet(), outcome: end.outcome.word(), unproven, due })
+    }
+
+    /// A device has done what a class-4 command told it.
+    fn done(&mut self, at: u64, dev: Dev, effect: Effect) {
+        match effect {
+            Effect::Join(gid) => self.groups.joined(gid, dev),
+            Effect::Leave(gid) => self.groups.left(at, gid, dev),
+            Effect::Advance(campaign) => self.campaigns.done(campaign, dev),
+        }
+    }
+
+    /// The log says that the state is that of a backup so many days old (security layer §8): what became of
+    /// commands is not known, a campaign moves all associations on, groups skip the epochs that they may have
+    /// had. A restore that is known says nothing new.
+    pub fn restored(&mut self, incarnation: u64, days: u32) {
+        if incarnation > self.restored {
+            self.restored = incarnation;
+            self.table.restored(self.clock);
+            self.campaigns.restored();
+            self.groups.restored(self.clock, days);
+            self.dues.restored();
+        }
     }
 
     /// The log has been read to its end: what was on its way before is begun anew.
@@ -275,7 +349,8 @@ impl Desk {
     #[must_use]
     pub fn due(&self) -> Option<u64> {
         let times = (!self.time_requests.is_empty()).then_some(0);
-        [self.table.due(), self.groups.due(), self.campaigns.due(), times].into_iter().flatten().min()
+        let all = [self.table.due(), self.groups.due(), self.campaigns.due(), self.dues.due(), times];
+        all.into_iter().flatten().min()
     }
 
     /// What is to be done now, at most about `at_most` of each kind.
@@ -293,6 +368,9 @@ impl Desk {
         }
         self.groups.act(now, at_most, &mut actions);
         self.campaigns.act(now, at_most, &self.groups, fleet, &mut actions);
+        let asks = |action: &Action| matches!(action, Action::Sign { .. } | Action::Submit(_));
+        let idle = self.table.is_idle(now) && !self.campaigns.moves_on() && !actions.iter().any(asks);
+        self.dues.act(now, at_most, idle, self.campaigns.last(), &mut actions);
         let answered = at_most.min(self.time_requests.len());
         let asked = self.time_requests.drain(..answered);
         let fresh = asked.filter(|(at, ..)| now <= at.saturating_add(TIME_REQUEST_S));
@@ -319,11 +397,18 @@ impl Desk {
         if !roles.cover(role.0) {
             return Err(Refusal::Role(role.1));
         }
-        if let Addressee::Group(gid) = addressee {
-            match self.groups.version(*gid) {
+        match addressee {
+            Addressee::Group(gid) => match self.groups.version(*gid) {
                 None => return Err(Refusal::NoGroup(*gid)),
                 Some((_, 0)) => return Err(Refusal::EmptyGroup(*gid)),
                 Some(_) => {}
+            },
+            // Its answer would not count, and the command that makes it count would wait behind this one.
+            Addressee::Device(dev) => {
+                let moves_on = matches!(order, OrderKind::AdvanceEpoch { .. });
+                if !moves_on && self.campaigns.restores(*dev) {
+                    return Err(Refusal::Restored(*dev));
+                }
             }
         }
         if self.table.pending() >= self.settings.pending_max {
@@ -379,11 +464,11 @@ impl Desk {
         Ok(())
     }
 
-    /// The next campaign's number, when one of this kind may begin.
+    /// The next campaign's number, when one of this kind may begin; `now` in Unix seconds.
     ///
     /// # Errors
     /// [`Refusal`]
-    pub fn check_campaign(&self, delta: u8, wave: u32, group: Option<Gid>) -> Result<u32, Refusal> {
+    pub fn check_campaign(&self, delta: u8, wave: u32, group: Option<Gid>, now: u64) -> Result<u32, Refusal> {
         if !(1..=4).contains(&delta) {
             return Err(Refusal::Invalid("an epoch campaign has 1 to 4 steps"));
         }
@@ -399,7 +484,7 @@ impl Desk {
         }
         match self.campaigns.running() {
             Some(running) => Err(Refusal::CampaignRuns(running)),
-            None => Ok(self.campaigns.next_number()),
+            None => Ok(self.campaigns.next_number(self.dues.last(), now)),
         }
     }
 
@@ -418,6 +503,18 @@ impl Desk {
     #[must_use]
     pub fn campaigns(&self) -> &Campaigns {
         &self.campaigns
+    }
+
+    /// How many associations should leave their epoch for this reason.
+    #[must_use]
+    pub fn due_for(&self, why: Why) -> usize {
+        self.dues.waiting(why)
+    }
+
+    /// How many of them found no room in this run.
+    #[must_use]
+    pub fn due_dropped(&self) -> u64 {
+        self.dues.dropped()
     }
 
     /// How many commands are pending.
@@ -482,8 +579,18 @@ impl Desk {
         self.table.tell(each);
         self.groups.tell_books(each);
         self.campaigns.tell_progress(&mut |heard| each(clock, heard));
+        self.dues.tell(&mut |heard| each(clock, heard));
+        if self.restored > 0 {
+            let (incarnation, campaign) = (self.restored, self.campaigns.restore());
+            each(clock, Heard::RestoreKept { incarnation, campaign });
+        }
         each(clock, Heard::Clock);
     }
+}
+
+/// The campaign after a restore is the one thing that everybody waits for: half of the table is its.
+fn restore_wave(settings: &Settings) -> u32 {
+    u32::try_from(settings.pending_max / 2).unwrap_or(u32::MAX).max(1)
 }
 
 /// The role that an order needs, with its word.

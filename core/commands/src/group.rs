@@ -42,6 +42,13 @@ pub enum GroupChange {
         /// Unix seconds; `None`: none is due.
         at: Option<u64>,
     },
+    /// Its next epoch skips so many; told again by a checkpoint.
+    Jump {
+        /// The group.
+        gid: Gid,
+        /// Epochs.
+        by: u32,
+    },
     /// Its books are told anew, from an empty one on, by a checkpoint.
     Cleared {
         /// The group.
@@ -167,6 +174,7 @@ impl Groups {
                 }
             }
             GroupChange::Rekey { gid, at } => self.of_gid(*gid, |book| book.rekey_at = *at),
+            GroupChange::Jump { gid, by } => self.of_gid(*gid, |book| book.jump = *by),
             GroupChange::Cleared { gid, version } => self.of_gid(*gid, |book| {
                 book.members.clear();
                 book.version = *version;
@@ -201,6 +209,23 @@ impl Groups {
         self.books.values_mut().for_each(|book| book.leave(dev, |_| at));
     }
 
+    /// The state is that of a backup so many days old: the next epochs come at once, behind those that may have
+    /// been since.
+    pub(crate) fn restored(&mut self, at: u64, days: u32) {
+        for book in self.books.values_mut() {
+            book.jump = book.jump.saturating_add(days).saturating_add(1);
+            book.rekey_at = Some(book.rekey_at.map_or(at, |due| due.min(at)));
+        }
+        self.drawing.clear();
+    }
+
+    /// A device is to have the keys of its groups once more.
+    pub(crate) fn deliver_to(&mut self, dev: Dev) {
+        let books = self.books.iter().filter(|(_, book)| book.members.contains(&dev));
+        let keys = books.flat_map(|(gid, book)| book.keys.iter().map(|key| (*gid, key.epoch, dev)));
+        self.deliveries.extend(keys);
+    }
+
     /// A key is durable. The first of an epoch stays.
     pub(crate) fn key(&mut self, at: u64, gid: Gid, epoch: Epoch, activate_at: u32, sealed: &[u8]) {
         let Some(book) = self.books.get_mut(&gid) else { return };
@@ -210,7 +235,7 @@ impl Groups {
         book.keys.push(GroupEpoch { epoch, activate_at, sealed: sealed.to_vec(), told_at: at });
         let surplus = book.keys.len().saturating_sub(EPOCHS_MAX);
         book.keys.drain(..surplus);
-        book.rekey_at = None;
+        (book.rekey_at, book.jump) = (None, 0);
         self.drawing.remove(&gid);
         self.deliveries.extend(book.members.iter().map(|dev| (gid, epoch, *dev)));
     }
@@ -259,9 +284,7 @@ impl Groups {
                 continue;
             }
             // The last epoch: a group of another number takes over from here.
-            let Some(epoch) = book.keys.last().map_or(Some(Epoch(0)), |last| last.epoch.next()) else {
-                continue;
-            };
+            let Some(epoch) = book.next_epoch() else { continue };
             // Before the first key there is nobody to wait for.
             let lead_s = if book.keys.is_empty() { 0 } else { self.settings.lead_s };
             let activate_at = u32::try_from(now.saturating_add(lead_s)).unwrap_or(u32::MAX);
@@ -300,6 +323,9 @@ impl Groups {
                 each(*told_at, Heard::GroupKey { gid, epoch, activate_at, sealed });
             }
             each(at, Heard::Group(GroupChange::Rekey { gid, at: book.rekey_at }));
+            if book.jump > 0 {
+                each(at, Heard::Group(GroupChange::Jump { gid, by: book.jump }));
+            }
         }
     }
 }

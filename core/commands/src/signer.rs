@@ -89,6 +89,8 @@ pub struct Signer {
     clock: u64,
     /// When ids were last looked through.
     purged: u64,
+    /// The incarnation that the last restore of the state made.
+    restored: u64,
 }
 
 impl Signer {
@@ -105,6 +107,7 @@ impl Signer {
             reserved: HashMap::new(),
             clock: 0,
             purged: 0,
+            restored: 0,
         }
     }
 
@@ -290,6 +293,16 @@ impl Signer {
         self.ids.insert(id, ends_at);
         if class == Class::Keys {
             self.books.expect(reservation.addressee, reservation.ctr, read.command.body);
+        }
+    }
+
+    /// The log says that the state is that of a backup: counters skip what a copy of it may have used since
+    /// (beyond security layer §8: a device refuses a `ctr` that it knows, whoever signed it). A restore that is
+    /// known says nothing new.
+    pub fn restored(&mut self, incarnation: u64, skip: u32) {
+        if incarnation > self.restored {
+            self.restored = incarnation;
+            self.books.skip(skip);
         }
     }
 

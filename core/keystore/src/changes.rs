@@ -57,6 +57,15 @@ pub enum Change {
         /// For which campaign.
         campaign: u32,
     },
+    /// The state was restored from a backup: frames count from the next proof on, and these epochs are issued.
+    Gated {
+        /// The association.
+        sid: Sid,
+        /// The active epoch; with another one it has been proven since.
+        active: Epoch,
+        /// The newest.
+        newest: Epoch,
+    },
     /// A frame under it was opened.
     Proved {
         /// The association.
@@ -95,6 +104,7 @@ impl Change {
             Self::Association { sid, .. }
             | Self::Promoted { sid, .. }
             | Self::Issued { sid, .. }
+            | Self::Gated { sid, .. }
             | Self::Proved { sid }
             | Self::Retired { sid, .. }
             | Self::Revoked { sid, .. } => Some(*sid).filter(|sid| sid.is_valid()),
@@ -335,6 +345,7 @@ fn alter(edit: &mut Edit<'_>, what: &Change, now: u64, applied: &mut Applied) ->
     change(edit, sid, |head, keys| match *what {
         Change::Promoted { epoch, at, .. } => promote(head, keys, sid, epoch, at, now),
         Change::Issued { epoch, campaign, .. } => issue(head, keys, epoch, campaign),
+        Change::Gated { active, newest, .. } => gate(head, keys, active, newest),
         Change::Proved { .. } => {
             let changed = !head.proved && !head.gone;
             head.proved |= changed;
@@ -399,11 +410,26 @@ fn promote(head: &mut Head<'_>, keys: &mut Option<Keys>, sid: Sid, to: Epoch, at
     *prk = reached;
     // Room for all at once: a growing vector would leave keys behind.
     let mut still = Vec::with_capacity(RETIRING_MAX + 1);
-    still.extend(retiring.drain(..).filter(|old| old.until > now));
-    still.push(Retiring { epoch: head.epoch, up, common_iv, until: at.saturating_add(RETIRING_S) });
+    // Of a restored state nobody knows what was seen of the epochs before.
+    if !std::mem::take(&mut head.gated) {
+        still.extend(retiring.drain(..).filter(|old| old.until > now));
+        still.push(Retiring { epoch: head.epoch, up, common_iv, until: at.saturating_add(RETIRING_S) });
+    }
     still.drain(..still.len().saturating_sub(RETIRING_MAX));
     (*retiring, *issued, head.epoch) = (still, to.max(*issued), to);
     Outcome::Changed
+}
+
+fn gate(head: &mut Head<'_>, keys: &mut Option<Keys>, active: Epoch, to: Epoch) -> Outcome {
+    match keys {
+        _ if head.gone || head.epoch > active => Outcome::Same,
+        Some(Keys::Profile1 { issued, .. }) => {
+            let changed = !head.gated || to > *issued;
+            (head.gated, *issued) = (true, to.max(*issued));
+            changed.into()
+        }
+        _ => Outcome::Odd,
+    }
 }
 
 fn issue(head: &Head<'_>, keys: &mut Option<Keys>, to: Epoch, by: u32) -> Outcome {

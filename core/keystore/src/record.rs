@@ -3,7 +3,7 @@
 //! ```text
 //! epoch    u16   the active one
 //! kind     u8    1 profile 1, 2 classic; top bit: gone, no keys follow
-//! flags    u8    bit 0: its key came in a file, for a lab; 1: proven; 2: retired; 3: revoked
+//! flags    u8    bit 0: its key came in a file, for a lab; 1: proven; 2: retired; 3: revoked; 4: gated
 //! until    u64   Unix seconds: a retired one is opened until then
 //! profile  32    SHA-256 of the device profile
 //! title    u8 length, then tag, length and arcs of the ApTitle
@@ -36,6 +36,7 @@ const LAB: u8 = 1;
 const PROVED: u8 = 2;
 const RETIRED: u8 = 4;
 const REVOKED: u8 = 8;
+const GATED: u8 = 16;
 
 const ACTIVE_KEYS: usize = 2 + 4 + 32 + 16 + 16 + 13;
 const RETIRING: usize = 2 + 8 + 16 + 13;
@@ -91,6 +92,8 @@ pub(crate) struct Head<'a> {
     pub(crate) proved: bool,
     pub(crate) retired: bool,
     pub(crate) revoked: bool,
+    /// Of a restored state: its frames count from the proof of a new challenge on.
+    pub(crate) gated: bool,
     pub(crate) until: u64,
     pub(crate) profile: ProfileId,
     pub(crate) title: ApTitle<'a>,
@@ -108,6 +111,7 @@ impl<'a> Head<'a> {
             proved: false,
             retired: false,
             revoked: false,
+            gated: false,
             until: 0,
             profile,
             title,
@@ -155,6 +159,7 @@ impl<'a> Record<'a> {
             proved: flags & PROVED != 0 || version == VERSION_1,
             retired: flags & RETIRED != 0,
             revoked: flags & REVOKED != 0,
+            gated: flags & GATED != 0,
             until,
             profile,
             title,
@@ -252,7 +257,8 @@ fn write_head(out: &mut Vec<u8>, head: &Head<'_>) {
     let flags = flag(head.lab, LAB)
         | flag(head.proved, PROVED)
         | flag(head.retired, RETIRED)
-        | flag(head.revoked, REVOKED);
+        | flag(head.revoked, REVOKED)
+        | flag(head.gated, GATED);
     let mut title = Vec::with_capacity(ApTitle::LEN_MAX + 2);
     head.title.write(&mut title);
     out.clear();

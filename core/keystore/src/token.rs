@@ -35,8 +35,8 @@ pub use config::{Config, HolderConfig, TOKENS_FILE};
 pub use error::TokenError;
 pub use object::{Holder, Object};
 pub use pin::PinSource;
-pub use provider::Incarnation;
 use provider::Provider;
+pub use provider::{Incarnation, Restores};
 
 /// The token of one holder, logged in and tested.
 pub struct Token {

@@ -38,6 +38,8 @@ pub struct StoredAssociation<'a> {
     pub standing: Standing,
     /// When retired: from this Unix second on it is not opened any more.
     pub until: u64,
+    /// Of a restored state: its frames count from the proof of a new challenge on.
+    pub gated: bool,
     /// Its keys, by kind.
     pub keys: Keys,
 }
@@ -46,8 +48,8 @@ impl<'a> StoredAssociation<'a> {
     pub(crate) fn of(record: Record<'a>) -> Option<Self> {
         let keys = record.keys()?;
         let Record { sid, dev, head, .. } = record;
-        let Head { epoch, title, esn, profile, until, .. } = head;
-        Some(Self { sid, dev, epoch, title, esn, profile, standing: head.standing(), until, keys })
+        let Head { epoch, title, esn, profile, until, gated, .. } = head;
+        Some(Self { sid, dev, epoch, title, esn, profile, standing: head.standing(), until, gated, keys })
     }
 }
 

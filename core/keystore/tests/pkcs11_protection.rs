@@ -78,7 +78,7 @@ fn plant_incarnation(session: &Session, private: bool) {
         Attribute::Token(true),
         Attribute::Private(private),
         Attribute::Label(b"incarnation".to_vec()),
-        Attribute::Value(vec![0; 16]),
+        Attribute::Value(vec![0; 32]),
     ];
     session.create_object(&template).unwrap();
 }

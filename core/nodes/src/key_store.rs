@@ -5,6 +5,7 @@
 mod fence;
 mod follower;
 mod offline;
+mod restore;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub use fence::{Fence, FenceError, incarnation_mark, set_incarnation_mark};
 pub use follower::CURSOR;
 use follower::Follower;
 pub use offline::{OfflineError, catch_up};
+pub use restore::{Outcome as Restored, Restore, RestoreError};
 
 /// The service that nodes name in their `keys`.
 pub const SERVICE: &str = "keys";

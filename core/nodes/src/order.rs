@@ -57,6 +57,8 @@ pub enum Order<'a> {
         campaign: u32,
         /// Its steps.
         delta: u8,
+        /// Its challenge: what a proof echoes.
+        challenge: [u8; 8],
     },
     /// 7: a group has a key for an epoch.
     GroupKey {
@@ -113,7 +115,12 @@ impl<'a> Order<'a> {
             3 => Self::Revoke { dev: fields.dev()?, sid: fields.sid()? },
             4 => Self::Send { sid: fields.sid()?, signed: fields.rest() },
             5 => Self::Broadcast { gid: fields.gid()?, signed: fields.rest() },
-            6 => Self::Issue { campaign: fields.u32()?, delta: fields.u8()?, sids: fields.rest() },
+            6 => Self::Issue {
+                campaign: fields.u32()?,
+                delta: fields.u8()?,
+                challenge: fields.take()?,
+                sids: fields.rest(),
+            },
             7 => Self::GroupKey {
                 gid: fields.gid()?,
                 epoch: fields.epoch()?,
@@ -188,9 +195,10 @@ impl<'a> Order<'a> {
                 out.extend_from_slice(&gid.0.to_be_bytes());
                 out.extend_from_slice(signed);
             }
-            Self::Issue { sids, campaign, delta } => {
+            Self::Issue { sids, campaign, delta, challenge } => {
                 out.extend_from_slice(&campaign.to_be_bytes());
                 out.push(delta);
+                out.extend_from_slice(&challenge);
                 out.extend_from_slice(sids);
             }
             Self::GroupKey { gid, epoch, activate_at, sealed } => {
@@ -236,7 +244,7 @@ mod tests {
                 Order::Revoke { dev, sid },
                 Order::Send { sid, signed: &octets },
                 Order::Broadcast { gid, signed: &octets },
-                Order::Issue { sids: &octets, campaign: number, delta },
+                Order::Issue { sids: &octets, campaign: number, delta, challenge: dev.0 },
                 Order::GroupKey { gid, epoch, activate_at, sealed },
                 Order::Deliver { sid, gid, epoch, activate_at, sealed },
                 Order::Respond { sid, items: &octets },

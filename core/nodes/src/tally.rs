@@ -81,6 +81,8 @@ pub mod reasons {
     pub const UP_REPLAY: Reason = Reason("SEC-UP-REPLAY");
     /// The tag or MAC does not fit.
     pub const UP_AUTH: Reason = Reason("SEC-UP-AUTH");
+    /// Seen before: not delivered, acknowledged again.
+    pub const UP_DUP: Reason = Reason("SEC-UP-DUP");
     /// The body is not what its type says; the report is kept all the same.
     pub const UP_BODY: Reason = Reason("SEC-UP-BODY");
     /// Too many failures from one (link, sid).

@@ -10,16 +10,19 @@
 )]
 
 mod common;
+#[path = "command_desk/due.rs"]
+mod due;
 #[path = "command_desk/house.rs"]
 mod house;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use commands::approval::ApprovalError;
 use commands::desk::Heard;
 use commands::front::{CampaignState, CommandState, Filter, OrderKind, Outcome, Page, Refusal, Submission};
 use common::wait_for;
-use house::{House, Told, dev, read};
+use house::{House, Told, approval, dev, read};
 use seal::command::{Addressee, Classes};
 use seal::ids::{Dev, Epoch, Gid};
 
@@ -209,8 +212,9 @@ fn a_group_is_joined_by_answers_keyed_and_told_at_once_with_two_approvals() {
     let off = Submission { order: OrderKind::Disconnect, ..read("off", Addressee::Group(gid)) };
     let accepted = house.front().submit(off).unwrap();
     let asked = house.asked();
-    for approver in ["ada", "ada", "bob"] {
-        house.front().approve(accepted.id, approver.into(), [7; 64]).unwrap();
+    for (approver, number) in [("ada", 1), ("ada", 1), ("bob", 2)] {
+        let signature = approval(&accepted.digest, number);
+        house.front().approve(accepted.id, approver.into(), signature).unwrap();
     }
     let signed = wait_for("the broadcast", || {
         house.told().into_iter().find_map(|told| match told {
@@ -244,12 +248,58 @@ fn a_group_is_joined_by_answers_keyed_and_told_at_once_with_two_approvals() {
     assert_eq!((view.members, view.version, view.epoch), (1, 3, Some(Epoch(1))));
 }
 
+fn group_of_one(house: &House) -> Gid {
+    let gid = house.front().create_group("all".into(), Classes(0x3f)).unwrap().gid;
+    let join = house.front().join(gid, vec![dev(0)], "alice".into()).unwrap();
+    house.answer(dev(0), &house.sent(dev(0)), 1, 0);
+    house.end(join[0].id);
+    gid
+}
+
+fn off(gid: Gid, request_id: &str, requester: &str) -> Submission {
+    let order = OrderKind::Disconnect;
+    Submission { order, requester: requester.to_owned(), ..read(request_id, Addressee::Group(gid)) }
+}
+
+#[test]
+fn an_approval_that_counts_for_nothing_is_refused_at_once_and_ends_nothing() {
+    let house = House::open(2);
+    let gid = group_of_one(&house);
+    let accepted = house.front().submit(off(gid, "off", "ada")).unwrap();
+    let other = house.front().submit(off(gid, "other", "alice")).unwrap();
+    let approve = |approver: &str, signature| house.front().approve(accepted.id, approver.into(), signature);
+    let good = approval(&accepted.digest, 2);
+    for (approver, signature, error) in [
+        ("eve", approval(&accepted.digest, 3), ApprovalError::Unknown),
+        ("alice", good, ApprovalError::Unknown),
+        ("ada", approval(&accepted.digest, 1), ApprovalError::Requester),
+        ("bob", approval(&accepted.digest, 1), ApprovalError::Signature),
+        ("bob", approval(&other.digest, 2), ApprovalError::Signature),
+        ("bob", [7; 64], ApprovalError::Signature),
+    ] {
+        let refusal = Refusal::Approval(error);
+        assert_eq!(refusal.code(), "SEC-CMD-APPROVAL");
+        assert_eq!(approve(approver, signature), Err(refusal), "{approver}");
+    }
+    let state = |id| house.front().command(id, Page::NONE).unwrap().state;
+    assert_eq!(state(accepted.id), CommandState::AwaitingApproval);
+    assert!(!house.heard().iter().any(|heard| matches!(heard, Heard::Approved { .. })), "nothing is written");
+    assert_eq!(approve("bob", good), Ok(()));
+    assert_eq!(state(accepted.id), CommandState::AwaitingApproval, "one of two");
+    // Without a policy nobody knows who approves.
+    let house = House::without_policy(1, vec![]);
+    let accepted = house.front().submit(off(group_of_one(&house), "off", "alice")).unwrap();
+    let approved = house.front().approve(accepted.id, "ada".into(), approval(&accepted.digest, 1));
+    assert_eq!(approved, Err(Refusal::NoPolicy));
+}
+
 #[test]
 fn a_campaign_pauses_and_goes_on_after_a_cut() {
     let mut house = House::open(3);
     let view = house.front().start_epoch_campaign(1, 2, None).unwrap();
-    assert_eq!((view.campaign, view.total, view.pending), (1, 3, 3));
-    assert_eq!(house.front().start_epoch_campaign(1, 2, None), Err(Refusal::CampaignRuns(1)));
+    let campaign = view.campaign;
+    assert_eq!((view.total, view.pending), (3, 3));
+    assert_eq!(house.front().start_epoch_campaign(1, 2, None), Err(Refusal::CampaignRuns(campaign)));
     wait_for("a wave of two", || {
         let told: std::collections::HashSet<Dev> = house
             .told()
@@ -261,11 +311,11 @@ fn a_campaign_pauses_and_goes_on_after_a_cut() {
             .collect();
         (told.len() == 2).then_some(())
     });
-    assert_eq!(house.front().pause_campaign(1).unwrap().state, CampaignState::Paused);
+    assert_eq!(house.front().pause_campaign(campaign).unwrap().state, CampaignState::Paused);
     house.cut();
-    let view = wait_for("the desk", || house.front().campaign(1, Page::NONE).ok());
+    let view = wait_for("the desk", || house.front().campaign(campaign, Page::NONE).ok());
     assert_eq!((view.state, view.pending), (CampaignState::Paused, 3));
-    assert_eq!(house.front().resume_campaign(1).unwrap().state, CampaignState::CatchUp);
+    assert_eq!(house.front().resume_campaign(campaign).unwrap().state, CampaignState::CatchUp);
     let taken = |heard: &Heard| matches!(heard, Heard::Taken(_));
     assert_eq!(
         house.heard().iter().filter(|heard| taken(heard)).count(),

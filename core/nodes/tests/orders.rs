@@ -232,7 +232,7 @@ fn an_epoch_is_issued_durably_proven_by_its_first_frame_and_issued_once_a_campai
     // Unproven steps are at most four: a further ADVANCE stays at home.
     let others: Vec<u8> = meters[1..].iter().flat_map(|meter| meter.sid().0.to_be_bytes()).collect();
     for campaign in 2..=6 {
-        desk.give(&graph, &Order::Issue { sids: &others, campaign, delta: 1 });
+        desk.give(&graph, &Order::Issue { sids: &others, campaign, delta: 1, challenge: [1; 8] });
     }
     desk.wait(&graph);
     assert_eq!(graph.sum("metergraph_commands_dropped_total", Some(("where", "epochs"))), 2);
@@ -271,7 +271,7 @@ fn a_group_is_told_by_one_frame() {
             .filter(|sid| sid.partition() % 2 == shard)
             .flat_map(|sid| sid.0.to_be_bytes())
             .collect();
-        desk.give(&graph, &Order::Issue { sids: &mine, campaign: 1, delta: 1 });
+        desk.give(&graph, &Order::Issue { sids: &mine, campaign: 1, delta: 1, challenge: [1; 8] });
     }
     desk.wait(&graph);
     let before: Vec<Epoch> = meters.iter().map(Meter::epoch).collect();

@@ -30,21 +30,17 @@ use c1222::{
     SecurityMode, ServiceCode, U24,
 };
 use common::vectors::{hex, json, octets};
-use common::wait_for;
+use common::{lab, wait_for};
 use desk::Desk;
 use device::Device;
-use keystore::manifest::signature::{Detached, Signatures};
-use keystore::manifest::{LabHead, LabSample, Manifest};
-use keystore::token::{self, Holder};
-use keystore::{Credentials, Keys, ProfileId, SignedText, Store, Vault};
+use keystore::{Credentials, Keys, Store, Vault};
 use metergraph_nodes::decrypt::{Heard, RegistrationService};
 use metergraph_nodes::order::Order;
 use metergraph_nodes::registrar::{Link, RegistrarKind};
 use node::{NodeKind, Severity, Value};
 use office::{Office, SECOND, carry, registered};
-use seal::edhoc::{DeviceCredential, HeadEndCredential, HeadEndKid, PrivateKey};
+use seal::edhoc::{DeviceCredential, HeadEndCredential, PrivateKey};
 use seal::ids::{Dev, Sid};
-use seal::signature::{Signer, SigningKey, sha256};
 
 const MINUTE: u64 = 60 * SECOND;
 const ERROR: [u8; 3] = [0x1c, 0x01, 0x60];
@@ -463,51 +459,11 @@ fn a_device_that_moves_is_alarmed() {
 
 /// A key store with these devices' credentials, from a signed manifest; and the devices.
 fn store_of_a_lab(state: &Path, count: u32) -> Vec<Device> {
-    let folder = state.join("keystore");
-    let system = Store::init(&folder, None).unwrap();
-    let token = token::open(&folder, Holder::Registrar).unwrap();
-    let key = token.registration().unwrap().public_key();
-    let head_end = HeadEndCredential { kid: HeadEndKid::new(0x13).unwrap(), key };
-    let head = LabHead { system, head_end, signers: Vec::new() };
-    let text = std::fs::read(common::device::PROFILE).unwrap();
-    let sample = LabSample {
-        devices: count,
-        first: 0,
-        profile: "p.toml",
-        profile_id: ProfileId::of(&text),
-        head: &head,
-    };
-    let (mut manifest, mut secrets) = (Vec::new(), Vec::new());
-    sample.write(&mut manifest, &mut secrets).unwrap();
-
-    let [root, maker] = [7, 8].map(|octet| SigningKey::from_octets(&[octet; 32]).unwrap());
-    let sign = |key: &SigningKey, name: &str, octets: &[u8]| {
-        let Ok(signature) = key.sign(&sha256(octets));
-        Detached { key: name.to_owned(), signature }
-    };
-    let signatures = |octets: &[u8]| Signatures {
-        manufacturer: Some(sign(&maker, "maker", octets).text().into_bytes()),
-        root: Some(sign(&root, "root", octets).text().into_bytes()),
-    };
-    let mut store = Store::open(&folder).unwrap();
-    store.set_root(root.verifying_key()).unwrap();
-    let statement = store.trust_statement("maker", &maker.verifying_key());
-    store.add_trust("maker", maker.verifying_key(), &sign(&root, "root", &statement).signature).unwrap();
-    let profile = |_: &str| Some(SignedText { octets: text.clone(), signatures: signatures(&text) });
-    let read = Manifest::read(&manifest[..]).unwrap_or_else(|error| panic!("{error}"));
-    store.import_manifest(&read, &signatures(&manifest), &profile).unwrap();
-
-    let secrets = String::from_utf8(secrets).unwrap();
-    let devices = secrets.split_once("\n---\n").unwrap().1.lines().skip(1);
-    let device = |line: &str| {
-        let fields: Vec<&str> = line.split(',').collect();
-        Device::new(
-            fields[0].parse().unwrap(),
-            PrivateKey::from_octets(&octets(&fields[4].into())).unwrap(),
-            key,
-        )
-    };
-    devices.map(device).collect()
+    Store::init(&state.join(keystore::FOLDER), None).unwrap();
+    let secrets = lab::provision(state, count, 0);
+    let key = |octets: &[u8; 32]| PrivateKey::from_octets(octets).unwrap();
+    let devices = secrets.devices.iter();
+    devices.map(|device| Device::new(device.dev, key(&device.agreement), secrets.credential.key)).collect()
 }
 
 #[test]

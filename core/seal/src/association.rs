@@ -344,6 +344,11 @@ impl Association {
         others.crop();
     }
 
+    /// Erases the epochs before the active one at once: after a restore nobody knows what of theirs was seen.
+    pub fn forget_retiring(&mut self) {
+        self.expire(u64::MAX);
+    }
+
     /// The newest epoch that was issued; the active one when none is unproven.
     #[must_use]
     pub fn newest(&self) -> Epoch {

@@ -18,6 +18,15 @@ pub(super) enum Broadcast {
     Ended,
 }
 
+/// Commands that a device got alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tries {
+    /// All of them.
+    pub(super) all: u8,
+    /// Those that the signer refused.
+    pub(super) refused: u8,
+}
+
 /// What the log told of one campaign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Course {
@@ -32,8 +41,7 @@ pub(super) struct Course {
     pub(super) total: Option<u64>,
     pub(super) proved: Devs,
     pub(super) missed: Devs,
-    /// Commands that a device got alone.
-    pub(super) tries: BTreeMap<Dev, u8>,
+    pub(super) tries: BTreeMap<Dev, Tries>,
     /// Devices to which such a command is under way.
     pub(super) open: Devs,
     /// The epoch that proves each association.

@@ -4,6 +4,7 @@ use seal::command::{Addressee, Class, KeyItem};
 use seal::control::Items;
 use seal::ids::{Dev, Epoch, Gid, Sid};
 
+use super::due::{Due, Why};
 use crate::campaign::CampaignChange;
 use crate::front::{CommandId, DeviceResult, Outcome, Receipted};
 use crate::group::GroupChange;
@@ -126,6 +127,43 @@ pub enum Heard {
     Group(GroupChange),
     /// A campaign went on.
     Campaign(CampaignChange),
+    /// An association should leave its epoch.
+    Due {
+        /// The association.
+        sid: Sid,
+        /// The device.
+        dev: Dev,
+        /// The epoch that it should leave.
+        epoch: Epoch,
+        /// Why.
+        why: Why,
+    },
+    /// The same with how far it is, told again by a checkpoint.
+    DueKept {
+        /// The device.
+        dev: Dev,
+        /// All that is known.
+        due: Due,
+    },
+    /// The highest number of an advance to one device, told again by a checkpoint.
+    Advanced {
+        /// The number.
+        campaign: u32,
+    },
+    /// The state is that of a backup.
+    Restored {
+        /// The incarnation that the restore made: one that is known says nothing new.
+        incarnation: u64,
+        /// How old the backup was.
+        days: u32,
+    },
+    /// How far the last restore is, told again by a checkpoint.
+    RestoreKept {
+        /// The incarnation that it made.
+        incarnation: u64,
+        /// Its campaign; `None` while that has not begun.
+        campaign: Option<u32>,
+    },
     /// Nothing but its time, told again by a checkpoint.
     Clock,
 }

@@ -1,7 +1,7 @@
 //! The table of commands: what is pending, what ended, what is due.
 
 use std::collections::btree_map::Entry as MapEntry;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use seal::command::{Addressee, Class, Receipt, SignedCommand};
 use seal::control;
@@ -32,6 +32,8 @@ pub(super) struct Table {
     /// The highest counter signed for a group: what was signed before it is not repeated any more.
     newest: HashMap<Gid, u32>,
     timers: BTreeSet<(u64, CommandId)>,
+    /// Given to the signer, which has not said anything: gone with a restart.
+    signing: HashSet<CommandId>,
     pending: usize,
     /// Results of group commands that are kept.
     results: usize,
@@ -66,6 +68,7 @@ impl Table {
             broadcast: HashMap::new(),
             newest: HashMap::new(),
             timers: BTreeSet::new(),
+            signing: HashSet::new(),
             pending: 0,
             results: 0,
         }
@@ -176,6 +179,7 @@ impl Table {
     }
 
     fn sign(&mut self, at: u64, id: CommandId, octets: &[u8]) {
+        self.signing.remove(&id);
         let Some(Entry { told, .. }) = self.entries.get_mut(&id) else { return };
         // An id is signed once, ever: the first is the one that counts.
         let (None, Some(signed)) = (&told.signed, Signed::read(octets.to_vec())) else { return };
@@ -197,6 +201,30 @@ impl Table {
         }
     }
 
+    /// The signed command that a RESULT names.
+    fn find(&self, dev: Dev, skid: u8, kind: u8, ctr: u32) -> Option<CommandId> {
+        match kind {
+            1 => self.unicast.get(&(dev, skid, ctr)).copied(),
+            2 => self.broadcast.get(&(skid, ctr)).copied(),
+            _ => None,
+        }
+    }
+
+    /// The command that a RESULT names, when it says for the first time that this device has done it.
+    pub(super) fn newly_done(&self, dev: Dev, heard: (u8, u8, u32), result: u8) -> Option<&Taken> {
+        let (skid, kind, ctr) = heard;
+        let told = self.find(dev, skid, kind, ctr).and_then(|id| self.told(id)).filter(|_| result == 0)?;
+        let known = match told.taken.addressee {
+            Addressee::Group(_) => told.results.contains_key(&dev),
+            Addressee::Device(_) => {
+                let done = |end: &End| matches!(end.outcome, Outcome::Done { result: 0, .. });
+                let late = |step: &crate::front::Step| step.what == Word::Late(0);
+                told.end.as_ref().is_some_and(done) || told.history.iter().any(late)
+            }
+        };
+        (!known).then_some(&*told.taken)
+    }
+
     fn result(
         &mut self,
         at: u64,
@@ -204,11 +232,7 @@ impl Table {
         outcome: &control::Outcome<'_>,
         fleet: &dyn Fleet,
     ) -> Option<CommandId> {
-        let id = match outcome.kind {
-            1 => *self.unicast.get(&(dev, outcome.skid, outcome.ctr))?,
-            2 => *self.broadcast.get(&(outcome.skid, outcome.ctr))?,
-            _ => return None,
-        };
+        let id = self.find(dev, outcome.skid, outcome.kind, outcome.ctr)?;
         let told = &mut self.entries.get_mut(&id)?.told;
         let answer = Answer::read(told, dev, outcome, fleet);
         if outcome.kind == 2 {
@@ -252,6 +276,7 @@ impl Table {
 
     /// Ends a command that has not ended: what comes first counts.
     fn end(&mut self, at: u64, id: CommandId, end: End) -> Option<CommandId> {
+        self.signing.remove(&id);
         let Entry { told, .. } = self.entries.get_mut(&id)?;
         if told.end.is_some() {
             return None;
@@ -311,6 +336,24 @@ impl Table {
         self.timers.first().map(|(due, _)| *due)
     }
 
+    /// Whether nothing is to be done now, and nothing waits for the signer.
+    pub(super) fn is_idle(&self, now: u64) -> bool {
+        self.signing.is_empty() && self.due().is_none_or(|due| due > now)
+    }
+
+    /// The state is that of a backup: what became of commands since is not known, and none is signed twice.
+    pub(super) fn restored(&mut self, at: u64) {
+        let pending: Vec<CommandId> = self
+            .ages
+            .iter()
+            .copied()
+            .filter(|id| self.told(*id).is_some_and(|told| told.end.is_none()))
+            .collect();
+        for id in pending {
+            self.end(at, id, End { outcome: Outcome::Unknown, receipt: None });
+        }
+    }
+
     /// Does what is due, at most so much at once.
     pub(super) fn act(&mut self, now: u64, at_most: usize, actions: &mut Vec<Action>) {
         for _ in 0..at_most {
@@ -346,6 +389,7 @@ impl Table {
             }
             let approvals = told.approvals.iter();
             let approvals = approvals.map(|approval| (approval.approver.clone(), approval.signature));
+            self.signing.insert(id);
             let sign = Action::Sign { id, intent: told.taken.intent.clone(), approvals: approvals.collect() };
             return (Some(sign), again.min(at_end));
         };

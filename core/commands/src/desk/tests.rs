@@ -1,3 +1,6 @@
+mod due;
+mod restored;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -86,8 +89,11 @@ impl World {
     }
 
     fn tell(&mut self, at: Option<u64>, heard: Heard) {
+        let before = self.desk.pending();
         if let Some(ended) = self.desk.hear(at, &heard, &Four) {
             *self.ended.entry(ended.outcome).or_default() += 1;
+        } else if matches!(heard, Heard::Restored { .. }) {
+            *self.ended.entry("unknown").or_default() += before - self.desk.pending();
         }
         self.log.push((at, heard));
     }
@@ -97,6 +103,17 @@ impl World {
     }
 
     fn take(&mut self, addressee: Addressee, class: Class, body: Vec<u8>, request_id: &str) -> CommandId {
+        self.take_for("ann", addressee, class, body, request_id)
+    }
+
+    fn take_for(
+        &mut self,
+        requester: &str,
+        addressee: Addressee,
+        class: Class,
+        body: Vec<u8>,
+        request_id: &str,
+    ) -> CommandId {
         self.ids += 1;
         let id = CommandId([self.ids; 16]);
         let members = match addressee {
@@ -113,7 +130,7 @@ impl World {
             class,
             nbf: self.now as u32,
             ttl_min: 10,
-            requester: "ann".into(),
+            requester: requester.into(),
             digest: [self.ids; 32],
             body,
             intent: vec![self.ids; 10],
@@ -170,15 +187,45 @@ impl World {
                     }
                     self.tell(Some(self.now), Heard::Campaign(CampaignChange::Issued { campaign }));
                 }
-                Action::Submit(submission) => {
-                    if self.desk.requested(&submission.request_id).is_none() {
-                        let body = crate::body::universal(&submission.order, 0).unwrap().unwrap();
-                        self.take(submission.addressee, body.class, body.octets, &submission.request_id);
+                Action::Submit(submission) => self.submit(&submission),
+                Action::Begin { delta, wave } => {
+                    if let Ok(campaign) = self.desk.check_campaign(delta, wave, None, self.now) {
+                        let challenge = [campaign as u8; 8];
+                        let started =
+                            CampaignChange::Started { campaign, delta, wave, group: None, challenge };
+                        self.tell(Some(self.now), Heard::Campaign(started));
                     }
+                }
+                Action::Advance { dev, campaign, request_id, .. } => {
+                    self.submit(&advance(dev, campaign, [self.ids; 8], request_id));
                 }
                 other => self.sent.push(other),
             }
         }
+    }
+
+    fn submit(&mut self, submission: &Submission) {
+        let Submission { request_id, addressee, order, requester, .. } = submission;
+        if self.desk.requested(request_id).is_none() {
+            let body = crate::body::universal(order, 0).unwrap().unwrap();
+            self.take_for(requester, *addressee, body.class, body.octets, request_id);
+        }
+    }
+
+    /// The numbers of the advances that were taken, with whom each is for.
+    fn advances(&self) -> Vec<(Dev, u32)> {
+        let advance = |heard: &Heard| match heard {
+            Heard::Taken(taken) => taken.effects().find_map(|effect| match effect {
+                Effect::Advance(campaign) => taken.device().map(|dev| (dev, campaign)),
+                _ => None,
+            }),
+            _ => None,
+        };
+        self.log.iter().filter_map(|(_, heard)| advance(heard)).collect()
+    }
+
+    fn last_id(&self) -> CommandId {
+        CommandId([self.ids; 16])
     }
 
     fn result(&mut self, number: u8, id: CommandId, result: u8, forged: bool) {
@@ -386,11 +433,11 @@ fn a_campaign_proves_all_or_names_them() {
         world.act(true);
         world.result(number, id, 0, false);
     }
-    assert_eq!(world.desk.check_campaign(1, 2, Some(GID)), Ok(1));
+    assert_eq!(world.desk.check_campaign(1, 2, Some(GID), world.now), Ok(START as u32));
     let started =
         CampaignChange::Started { campaign: 1, delta: 1, wave: 2, group: Some(GID), challenge: [3; 8] };
     world.tell(Some(world.now), Heard::Campaign(started));
-    assert_eq!(world.desk.check_campaign(1, 2, None), Err(Refusal::CampaignRuns(1)));
+    assert_eq!(world.desk.check_campaign(1, 2, None, world.now), Err(Refusal::CampaignRuns(1)));
     world.act(true);
     world.now += 1;
     world.act(true);
@@ -480,6 +527,8 @@ enum Move {
     Registered(u8),
     Start,
     Pause(bool),
+    Due { of: u8, epoch: u16, why: Why },
+    Restored { again: bool, days: u32 },
     Crash,
 }
 
@@ -502,6 +551,9 @@ fn a_move() -> impl Strategy<Value = Move> {
         1 => to.prop_map(Move::Registered),
         1 => Just(Move::Start),
         1 => any::<bool>().prop_map(Move::Pause),
+        2 => (0..4_u8, 0..3_u16, prop::sample::select(Why::ALL.as_slice()))
+            .prop_map(|(of, epoch, why)| Move::Due { of, epoch, why }),
+        1 => (any::<bool>(), 0..9_u32).prop_map(|(again, days)| Move::Restored { again, days }),
         2 => Just(Move::Crash),
     ]
 }
@@ -548,7 +600,7 @@ fn go(world: &mut World, step: Move) {
         Move::Revoke(whom) => world.tell(None, Heard::Revoked { dev: dev(whom) }),
         Move::Registered(whom) => world.tell(None, Heard::Proved { dev: dev(whom) }),
         Move::Start => {
-            if let Ok(campaign) = world.desk.check_campaign(1, 2, Some(GID)) {
+            if let Ok(campaign) = world.desk.check_campaign(1, 2, Some(GID), world.now) {
                 let challenge = [campaign as u8; 8];
                 let started =
                     CampaignChange::Started { campaign, delta: 1, wave: 2, group: Some(GID), challenge };
@@ -563,6 +615,14 @@ fn go(world: &mut World, step: Move) {
                 CampaignChange::Resumed { campaign }
             };
             world.tell(now, Heard::Campaign(change));
+        }
+        Move::Due { of, epoch, why } => {
+            let sid = Sid(u32::from(of));
+            world.tell(None, Heard::Due { sid, dev: dev(of), epoch: Epoch(epoch), why });
+        }
+        Move::Restored { again, days } => {
+            let incarnation = world.desk.restored + u64::from(!again);
+            world.tell(now, Heard::Restored { incarnation, days });
         }
         Move::Crash => {
             let rebuilt = world.rebuilt(world.log.len() / 2);
@@ -593,6 +653,8 @@ proptest! {
         if let Some(campaign) = world.desk.campaigns().running() {
             world.tell(None, Heard::Campaign(CampaignChange::Finished { campaign, total: 4 }));
         }
+        world.tell(None, Heard::RestoreKept { incarnation: 99, campaign: Some(1) });
+        (0..4).for_each(|number| world.tell(None, Heard::Revoked { dev: dev(number) }));
         world.finish(false);
         prop_assert_eq!(world.desk.pending(), 0);
         let ended: usize = world.ended.values().sum();

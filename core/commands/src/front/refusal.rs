@@ -3,6 +3,7 @@
 use seal::ids::{Dev, Gid};
 
 use super::CommandId;
+use crate::approval::ApprovalError;
 use crate::body::BodyError;
 
 /// Why the desk does not do what it is asked.
@@ -71,6 +72,15 @@ pub enum Refusal {
     /// The command has ended, or needs no approval.
     #[error("command {0} does not wait for an approval")]
     NotAwaiting(CommandId),
+    /// The end device is gated.
+    #[error("SEC-FENCE: the state was restored, and end device {0} has not proven a new challenge")]
+    Restored(Dev),
+    /// No policy says who approves.
+    #[error("SEC-CMD-POLICY: no policy is in force that names approvers")]
+    NoPolicy,
+    /// The approval counts for nothing.
+    #[error("SEC-CMD-APPROVAL: {0}")]
+    Approval(#[from] ApprovalError),
     /// The body cannot be made.
     #[error(transparent)]
     Body(#[from] BodyError),
@@ -97,6 +107,9 @@ impl Refusal {
             Self::RequestId(_) => "request-id",
             Self::Role(_) => "SEC-CMD-POLICY",
             Self::NotAwaiting(_) => "not-awaiting",
+            Self::Restored(_) => "SEC-FENCE",
+            Self::NoPolicy => "SEC-CMD-POLICY",
+            Self::Approval(_) => "SEC-CMD-APPROVAL",
             Self::Body(_) => "body",
         }
     }

@@ -17,6 +17,8 @@ pub(super) struct Book {
     pub(super) keys: Vec<GroupEpoch>,
     /// When the next epoch is due, Unix seconds.
     pub(super) rekey_at: Option<u64>,
+    /// Epochs that the next one skips: a restored state may have had them.
+    pub(super) jump: u32,
 }
 
 /// One epoch of a group.
@@ -43,7 +45,8 @@ impl Book {
     pub(super) fn new(name: String, classes: Classes, at: u64) -> Self {
         let members = BTreeSet::new();
         // Its first key is due at once.
-        Self { name, classes, created_at: at, version: 0, members, keys: Vec::new(), rekey_at: Some(at) }
+        let keys = Vec::new();
+        Self { name, classes, created_at: at, version: 0, members, keys, rekey_at: Some(at), jump: 0 }
     }
 
     pub(super) fn join(&mut self, dev: Dev) {
@@ -65,6 +68,12 @@ impl Book {
     /// The epoch in force.
     pub(super) fn current(&self, now: u64) -> Option<&GroupEpoch> {
         self.keys.iter().rev().find(|key| u64::from(key.activate_at) <= now)
+    }
+
+    /// The epoch of the next key; `None` behind the last one.
+    pub(super) fn next_epoch(&self) -> Option<Epoch> {
+        let next = self.keys.last().map_or(0, |last| u32::from(last.epoch.0).saturating_add(1));
+        u16::try_from(next.saturating_add(self.jump)).ok().map(Epoch)
     }
 
     /// The epoch that comes into force next.

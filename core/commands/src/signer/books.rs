@@ -54,6 +54,8 @@ pub(super) struct Books {
     pub groups: HashMap<Gid, Group>,
     /// The last counter of all group scopes.
     pub group_ctr: u32,
+    /// No counter is below this: what a copy of a restored state may have used.
+    pub base: u32,
     /// By scope's device (none for groups) and counter.
     pub expected: HashMap<(Option<Dev>, u32), Vec<Change>>,
     expected_order: VecDeque<(Option<Dev>, u32)>,
@@ -98,18 +100,19 @@ impl Books {
             return Err(SignRefusal::Order { nbf, last });
         }
         let exhausted = SignRefusal::Exhausted("the last counter is used");
+        let base = self.base;
         let reserved = match addressee {
             Addressee::Device(dev) => {
                 let device = self.devices.entry(dev).or_default();
                 if device.outstanding.is_some_and(|(_, until)| now <= until) {
                     return Err(SignRefusal::Outstanding(dev));
                 }
-                device.ctr = device.ctr.checked_add(1).ok_or(exhausted)?;
+                device.ctr = device.ctr.max(base).checked_add(1).ok_or(exhausted)?;
                 device.outstanding = Some((device.ctr, ends_at));
                 Reserved { ctr: device.ctr, load_nbf: device.load_nbf }
             }
             Addressee::Group(gid) => {
-                self.group_ctr = self.group_ctr.checked_add(1).ok_or(exhausted)?;
+                self.group_ctr = self.group_ctr.max(base).checked_add(1).ok_or(exhausted)?;
                 let load_nbf = self.groups.get(&gid).map_or(0, |group| group.load_nbf);
                 Reserved { ctr: self.group_ctr, load_nbf }
             }
@@ -162,6 +165,17 @@ impl Books {
         };
         if class == Class::Load && *load_nbf == nbf {
             *load_nbf = reserved.load_nbf;
+        }
+    }
+
+    /// The state is that of a backup: no counter goes on where it is, or begins at the beginning.
+    pub fn skip(&mut self, by: u32) {
+        self.base = self.base.saturating_add(by);
+        self.group_ctr = self.group_ctr.saturating_add(by);
+        for device in self.devices.values_mut() {
+            device.ctr = device.ctr.saturating_add(by);
+            // What became of it is not known.
+            device.outstanding = None;
         }
     }
 

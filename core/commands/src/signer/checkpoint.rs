@@ -7,6 +7,7 @@
 //! 4 member     dev 8  gid 4
 //! 5 id         id 16  until 8
 //! 6 expected   kind 1  dev 8  ctr 4  gid 4  join 1
+//! 7 restored   incarnation 8  base 4
 //! ```
 
 use seal::ids::{Dev, Gid};
@@ -47,6 +48,9 @@ impl Signer {
             each(&out);
         };
         let books = &self.books;
+        if self.restored > 0 {
+            entry(&[&[7], &self.restored.to_be_bytes(), &books.base.to_be_bytes()]);
+        }
         entry(&[&[1], &books.group_ctr.to_be_bytes(), &self.clock.to_be_bytes()]);
         for (Dev(dev), device) in &books.devices {
             let Device { ctr, load_nbf, outstanding, .. } = device;
@@ -102,6 +106,7 @@ impl Signer {
                     let change = Change { gid: Gid(fields.u32()?), join: fields.octet()? == 1 };
                     self.books.expect_change(((kind == 1).then_some(dev), ctr), change);
                 }
+                7 => (self.restored, self.books.base) = (fields.u64()?, fields.u32()?),
                 _ => return None,
             }
         }

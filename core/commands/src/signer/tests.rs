@@ -123,6 +123,36 @@ fn join(signer: &mut Signer, id: u8, member: Dev) {
 }
 
 #[test]
+fn a_restored_state_skips_what_its_lost_life_may_have_signed() {
+    let mut signer = signer();
+    join(&mut signer, 1, dev(1));
+    let read = |id, number| intent(id, Addressee::Device(dev(number)), Class::Read, &READ);
+    let broadcast = |id| intent(id, Addressee::Group(GID), Class::Read, &READ);
+    assert_eq!((sign(&mut signer, &read(2, 1), vec![]), sign(&mut signer, &broadcast(3), vec![])), (2, 1));
+    let mut backup = Vec::new();
+    signer.entries(&mut |entry| backup.push(entry.to_vec()));
+    let mut restored = rebuild(&backup, &[]);
+    restored.restored(9, 1000);
+    // Also one that the backup does not know, and one whose last command nobody knows the end of.
+    for id in 0..2_u8 {
+        assert_eq!(sign(&mut restored, &read(10 + id, 1 + 7 * id), vec![]), [1003, 1001][usize::from(id)]);
+    }
+    assert_eq!(sign(&mut restored, &broadcast(12), vec![]), 1002);
+    // The record of a restore may be met again; a checkpoint says that it was.
+    let mut checkpoint = Vec::new();
+    restored.entries(&mut |entry| checkpoint.push(entry.to_vec()));
+    let mut again = rebuild(&checkpoint, &[]);
+    again.restored(9, 1000);
+    assert_eq!(sign(&mut again, &broadcast(13), vec![]), 1003);
+    assert_eq!(sign(&mut again, &read(14, 9), vec![]), 1001);
+    again.restored(12, 1000);
+    assert_eq!(
+        (sign(&mut again, &broadcast(15), vec![]), sign(&mut again, &read(16, 10), vec![])),
+        (2004, 2001)
+    );
+}
+
+#[test]
 fn counters_begin_at_one_and_all_groups_share_a_sequence() {
     let mut signer = signer();
     let read = |id, number| intent(id, Addressee::Device(dev(number)), Class::Read, &READ);

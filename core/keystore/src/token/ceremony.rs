@@ -171,7 +171,7 @@ pub fn restore(
     let mut transcript = Transcript::new("restore of the tokens");
     transcript.say(&format!("backup {}, SHA-256 {}, {} shares given", read.id, digest(backup), shares.len()));
     let value = incarnation.unwrap_or(0).max(read.incarnation);
-    let mark = Mark { value, raiser: 0 };
+    let mark = Mark { value, ..Mark::default() };
     for holder in Holder::ALL {
         let keys = keys_of(&read, holder, config.holder(holder).is_software())?;
         match config.place(holder)? {

@@ -258,13 +258,7 @@ impl Config {
     pub(crate) fn place(&self, holder: Holder) -> Result<Place, TokenError> {
         match self.holder(holder) {
             HolderConfig::Software { file, pin, incarnation, .. } => {
-                let file = self.folder.join(file);
-                let beside = || {
-                    let mut name = file.as_os_str().to_owned();
-                    name.push(".incarnation");
-                    PathBuf::from(name)
-                };
-                let incarnation = incarnation.as_ref().map_or_else(beside, |path| self.folder.join(path));
+                let (file, incarnation) = self.software_files(file, incarnation.as_deref());
                 let pin = pin.as_ref().map(|pin| pin.read(&self.folder)).transpose()?;
                 Ok(Place::Software(SoftwarePlace { holder, file, pin, incarnation }))
             }
@@ -281,6 +275,30 @@ impl Config {
                 }))
             }
         }
+    }
+
+    fn software_files(&self, file: &Path, incarnation: Option<&Path>) -> (PathBuf, PathBuf) {
+        let file = self.folder.join(file);
+        let beside = || {
+            let mut name = file.as_os_str().to_owned();
+            name.push(".incarnation");
+            PathBuf::from(name)
+        };
+        let incarnation = incarnation.map_or_else(beside, |path| self.folder.join(path));
+        (file, incarnation)
+    }
+
+    /// The files of software tokens: what no copy of a state may hold.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let holders = Holder::ALL.iter().map(|holder| self.holder(*holder));
+        let software = holders.filter_map(|holder| match holder {
+            HolderConfig::Software { file, incarnation, .. } => {
+                Some(self.software_files(file, incarnation.as_deref()))
+            }
+            HolderConfig::Pkcs11 { .. } => None,
+        });
+        software.flat_map(|(file, incarnation)| [file, incarnation]).collect()
     }
 
     /// Opens the token of one holder and tests it.

@@ -29,25 +29,48 @@ pub(crate) trait Provider: Send + Sync {
     fn set_incarnation(&self, mark: Mark) -> Result<(), TokenError>;
 }
 
-/// What the incarnation object holds: the number, and who raised it.
+/// What the incarnation object holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mark {
+    /// The number.
     pub(crate) value: u64,
     /// Random; tells two copies apart that raise to the same number at once.
     pub(crate) raiser: u64,
+    /// The number that the last restore of a state made.
+    pub(crate) restored: u64,
+    /// How many there were.
+    pub(crate) restores: u64,
 }
 
 impl Mark {
-    pub(crate) const LEN: usize = 16;
+    pub(crate) const LEN: usize = 32;
 
     pub(crate) fn octets(self) -> [u8; Self::LEN] {
-        ((u128::from(self.value) << 64) | u128::from(self.raiser)).to_be_bytes()
+        let mut octets = [0; Self::LEN];
+        let fields = [self.value, self.raiser, self.restored, self.restores];
+        for (place, field) in octets.as_chunks_mut().0.iter_mut().zip(fields) {
+            *place = field.to_be_bytes();
+        }
+        octets
     }
 
     pub(crate) fn read(octets: &[u8]) -> Option<Self> {
-        let whole = u128::from_be_bytes(octets.try_into().ok()?);
-        Some(Self { value: (whole >> 64) as u64, raiser: whole as u64 })
+        let ([value, raiser, restored, restores], []) = octets.as_chunks() else { return None };
+        let [value, raiser, restored, restores] =
+            [value, raiser, restored, restores].map(|field| u64::from_be_bytes(*field));
+        Some(Self { value, raiser, restored, restores })
     }
+}
+
+/// What a token says of restored states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restores {
+    /// The incarnation.
+    pub value: u64,
+    /// The one that the last restore made; 0 for none. States that are older stem from before it.
+    pub restored: u64,
+    /// How many there were.
+    pub count: u64,
 }
 
 /// The incarnation of the installation (§8): raised at every start, read again before each reservation.
@@ -83,14 +106,43 @@ impl Incarnation {
     /// # Errors
     /// [`TokenError::Behind`] when it is `to` or above already; [`TokenError::Raised`]; failures of the token.
     pub fn raise(&self, to: u64) -> Result<(), TokenError> {
-        let found = self.read()?;
-        if found >= to {
+        self.read()?;
+        let found = self.provider.incarnation()?;
+        if found.value >= to {
             let token = self.provider.name().to_owned();
-            return Err(TokenError::Behind { token, found, wanted: to });
+            return Err(TokenError::Behind { token, found: found.value, wanted: to });
         }
+        self.set(Mark { value: to, ..found })
+    }
+
+    /// What the token says of restores.
+    ///
+    /// # Errors
+    /// As [`Incarnation::read`].
+    pub fn restores(&self) -> Result<Restores, TokenError> {
+        self.read()?;
+        let Mark { value, restored, restores, .. } = self.provider.incarnation()?;
+        Ok(Restores { value, restored, count: restores })
+    }
+
+    /// Raises it for a restore: no state that is older than `to` may be restored again.
+    ///
+    /// # Errors
+    /// As [`Incarnation::raise`].
+    pub fn restore(&self, to: u64) -> Result<(), TokenError> {
+        self.read()?;
+        let found = self.provider.incarnation()?;
+        if found.value >= to {
+            let token = self.provider.name().to_owned();
+            return Err(TokenError::Behind { token, found: found.value, wanted: to });
+        }
+        self.set(Mark { value: to, restored: to, restores: found.restores.saturating_add(1), ..found })
+    }
+
+    fn set(&self, mark: Mark) -> Result<(), TokenError> {
         let mut raiser = [0; 8];
         getrandom::fill(&mut raiser)?;
-        let mark = Mark { value: to, raiser: u64::from_be_bytes(raiser) };
+        let mark = Mark { raiser: u64::from_be_bytes(raiser), ..mark };
         self.provider.set_incarnation(mark)?;
         *self.ours.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
         self.read().map(drop)

@@ -68,7 +68,7 @@ fn read_incarnation(path: &Path) -> Result<Mark, TokenError> {
     let octets = file::read_secret(path, Mark::LEN * 2 + 2)?;
     let text = std::str::from_utf8(&octets).unwrap_or_default().trim_end();
     let mark = hex::read::<{ Mark::LEN }>(text).ok().and_then(|octets| Mark::read(&octets));
-    mark.ok_or(TokenError::Damaged { path: path.to_owned(), what: "it should hold 32 hex digits" })
+    mark.ok_or(TokenError::Damaged { path: path.to_owned(), what: "it should hold 64 hex digits" })
 }
 
 fn write_incarnation(path: &Path, mark: Mark) -> Result<(), TokenError> {

@@ -1,5 +1,8 @@
 //! What people ask the desk, and what they are answered.
 
+use std::sync::Arc;
+
+use commands::approval::{Approval, prehash};
 use commands::campaign::CampaignChange;
 use commands::desk::{Heard, Taken};
 use commands::front::{
@@ -8,6 +11,7 @@ use commands::front::{
 };
 use commands::group::GroupChange;
 use commands::intent::Intent;
+use commands::policy::Policy;
 use seal::command::{Addressee, Class, Classes};
 use seal::ids::{Dev, Gid, Sid};
 use seal::signature::sha256;
@@ -71,8 +75,9 @@ impl CommandDesk {
                     Err(refusal) => reply.send(Err(refusal)),
                 },
             },
-            Asked::Approve { id, approver, signature, reply } => match self.desk.awaits_approval(id) {
-                Ok(()) => {
+            Asked::Approve { id, approver, signature, reply } => match self.approval(id, approver, signature)
+            {
+                Ok(Approval { approver, signature }) => {
                     let heard = Heard::Approved { id, approver, signature };
                     self.record(ways, heard, Some(After::Approved(reply)));
                 }
@@ -116,10 +121,9 @@ impl CommandDesk {
                 }
             }
             Asked::StartCampaign { delta, wave, group, reply } => {
-                match self.desk.check_campaign(delta, wave, group).and_then(|number| Ok((number, random()?)))
-                {
-                    Ok((campaign, challenge)) => {
-                        let change = CampaignChange::Started { campaign, delta, wave, group, challenge };
+                match self.new_campaign(delta, wave, group) {
+                    Ok(change) => {
+                        let campaign = change.campaign();
                         self.record(ways, Heard::Campaign(change), Some(After::Campaign(campaign, reply)));
                     }
                     Err(refusal) => reply.send(Err(refusal)),
@@ -138,12 +142,37 @@ impl CommandDesk {
         }
     }
 
+    /// The next campaign, with a challenge that nobody knows.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub(super) fn new_campaign(
+        &self,
+        delta: u8,
+        wave: u32,
+        group: Option<Gid>,
+    ) -> Result<CampaignChange, Refusal> {
+        let campaign = self.desk.check_campaign(delta, wave, group, unix_s())?;
+        Ok(CampaignChange::Started { campaign, delta, wave, group, challenge: random()? })
+    }
+
     fn change_campaign(&mut self, ways: &mut Ways, change: CampaignChange, reply: Reply<CampaignView>) {
         let campaign = change.campaign();
         match self.desk.campaign(campaign, &self.known, Page::NONE) {
             Ok(_) => self.record(ways, Heard::Campaign(change), Some(After::Campaign(campaign, reply))),
             Err(refusal) => reply.send(Err(refusal)),
         }
+    }
+
+    /// An approval that counts: one that does not would end the command where it is signed.
+    fn approval(&self, id: CommandId, approver: String, signature: [u8; 64]) -> Result<Approval, Refusal> {
+        self.desk.awaits_approval(id)?;
+        let signer = self.env.readers("intents").into_iter().next().unwrap_or_default();
+        let policy: Arc<Policy> = self.env.services.find(signer).ok_or(Refusal::NoPolicy)?;
+        let view = self.desk.command(id, Page::NONE)?;
+        let approval = Approval { approver, signature };
+        approval.check(&policy, &view.requester, &prehash(&view.digest))?;
+        Ok(approval)
     }
 
     /// The answer to a request id that was used before.
@@ -337,7 +366,7 @@ fn content(submission: &Submission) -> [u8; 32] {
     sha256(format!("{addressee:?} {order:?} {nbf:?} {ttl_min} {requester}").as_bytes())
 }
 
-fn random<const N: usize>() -> Result<[u8; N], Refusal> {
+pub(super) fn random<const N: usize>() -> Result<[u8; N], Refusal> {
     let mut octets = [0; N];
     getrandom::fill(&mut octets).map_err(|_| Refusal::Closed)?;
     Ok(octets)

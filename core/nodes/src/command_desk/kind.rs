@@ -5,7 +5,10 @@ use std::time::Duration;
 use commands::desk::{Desk, Settings};
 use commands::front::Front;
 use commands::group::GroupSettings;
-use node::{BuildError, Config, Env, FieldSpec, InputSpec, KindSpec, NodeKind, OutputSpec, PortType, Worker};
+use node::{
+    BuildError, Config, Env, FieldSpec, FieldType, InputSpec, KindSpec, NodeKind, OutputSpec, PortType,
+    Value, Worker,
+};
 
 use super::{CommandDesk, Known};
 use crate::key_store;
@@ -82,6 +85,18 @@ impl NodeKind for CommandDeskKind {
                     900,
                     "An epoch campaign's command to a group has so many seconds before its silent members are told one by one.",
                 ),
+                FieldSpec::or(
+                    "due_per_s",
+                    FieldType::Float { min: 0.001, max: 1000.0 },
+                    Value::Float(2.0),
+                    "So many end devices a second are moved on to their next epoch alone; 1 % of what the token signs.",
+                ),
+                FieldSpec::integer(
+                    "due_max",
+                    (1, 10_000_000),
+                    200_000,
+                    "End devices that wait for their next epoch, at most.",
+                ),
                 FieldSpec::integer(
                     "checkpoint_mib",
                     (1, 65_536),
@@ -112,6 +127,8 @@ impl NodeKind for CommandDeskKind {
             repeat_max_s: seconds("repeat_max_s"),
             broadcasts_max: u32::try_from(config.integer("broadcasts_max")).unwrap_or(1),
             catch_up_s: seconds("catch_up_s"),
+            due_max: config.count("due_max"),
+            due_per_s: config.float("due_per_s"),
             groups: GroupSettings { epoch_s: seconds("group_epoch_s"), lead_s: seconds("group_lead_s") },
             ..Settings::default()
         };

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use commands::approval::Approval;
 use commands::campaign::CampaignChange;
-use commands::desk::{Action, Desk, Ended, Heard, Settings};
+use commands::desk::{Action, Desk, Ended, Heard, Settings, Why};
 use commands::front::Front;
 use commands::intent::SigningRequest;
 use journal::{Position, Reader};
@@ -77,6 +77,8 @@ struct CommandDesk {
     offered: HashMap<String, [u8; 32]>,
     /// When class-3 commands of this and later seconds begin.
     begun: HashMap<Addressee, u32>,
+    /// Associations that found no room among those that are due, and were told of.
+    dropped: u64,
     /// Names a procedure's call.
     sequence: u8,
     /// The journal's node.
@@ -96,6 +98,9 @@ struct Numbers {
     taken: Counter,
     unsent: Counter,
     pending: Gauge,
+    /// In the order of [`Why::ALL`].
+    due: [Gauge; Why::ALL.len()],
+    due_dropped: Counter,
     env: Env,
 }
 
@@ -110,6 +115,18 @@ impl Numbers {
                 &[],
             ),
             pending: env.gauge("metergraph_commands_pending", "Commands that have not ended.", &[]),
+            due: Why::ALL.map(|why| {
+                env.gauge(
+                    "metergraph_epochs_due",
+                    "Associations that should leave their epoch, and have not.",
+                    &[("why", why.word())],
+                )
+            }),
+            due_dropped: env.counter(
+                "metergraph_epochs_due_dropped_total",
+                "Associations that should leave their epoch, and found no room among those that wait.",
+                &[],
+            ),
             env: env.clone(),
         }
     }
@@ -194,6 +211,7 @@ impl CommandDesk {
             issuing: HashMap::new(),
             offered: HashMap::new(),
             begun: HashMap::new(),
+            dropped: 0,
             sequence: 0,
             journal: env.readers("records").into_iter().next().unwrap_or_default().to_owned(),
             checkpoint_octets,
@@ -210,6 +228,7 @@ impl CommandDesk {
         let mut desk = kind::empty(self.settings);
         let (reader, stored) = state::rebuild(log, &self.env.node, &mut desk, &self.known).map_err(failed)?;
         desk.begin(unix_s());
+        self.dropped = desk.due_dropped();
         self.desk = desk;
         self.issuing.clear();
         self.offered.clear();
@@ -249,12 +268,27 @@ impl CommandDesk {
         let now = unix_s();
         if !full && self.desk.due().is_some_and(|due| due <= now) {
             for action in self.desk.act(now, ACTIONS_A_TURN, &self.known) {
-                self.act(ways, action);
+                self.act(context, ways, action);
             }
         }
         ways.send(context);
-        self.numbers.pending.set(i64::try_from(self.desk.pending()).unwrap_or(i64::MAX));
+        self.tell_numbers(context);
         Ok(more)
+    }
+
+    fn tell_numbers(&mut self, context: &mut Context) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.numbers.pending.set(number(self.desk.pending()));
+        for (why, gauge) in Why::ALL.into_iter().zip(&self.numbers.due) {
+            gauge.set(number(self.desk.due_for(why)));
+        }
+        let dropped = self.desk.due_dropped();
+        let new = dropped.saturating_sub(std::mem::replace(&mut self.dropped, dropped));
+        self.numbers.due_dropped.add(new);
+        let max = self.settings.due_max;
+        context.events.report_many(Reason("epochs-due-full"), Severity::Alarm, Source::Node, new, || {
+            format!("{max} end devices wait for their next epoch: no more are kept")
+        });
     }
 
     /// Hears what is settled and what the log tells, and answers who waited for it. Answers whether there may
@@ -297,6 +331,14 @@ impl CommandDesk {
                 .map_err(|error| NodeError::caused("read the journal", error))?;
         for end in ended {
             self.numbers.ended(&end);
+            if let Some(dev) = end.due {
+                let (reason, severity) = match end.outcome {
+                    "done" => (Reason("epoch-advanced"), Severity::Info),
+                    _ => (Reason("epoch-not-advanced"), Severity::Warning),
+                };
+                let detail = || format!("the advance of {dev}: {}", end.outcome);
+                context.events.report(reason, severity, Source::Node, detail);
+            }
             if end.unproven {
                 context.events.report(Reason("result-unproven"), Severity::Alarm, Source::Node, || {
                     "a class-3 command ended without its device's signature".to_owned()
@@ -307,7 +349,7 @@ impl CommandDesk {
     }
 
     /// Does what the desk wants done.
-    fn act(&mut self, ways: &mut Ways, action: Action) {
+    fn act(&mut self, context: &mut Context, ways: &mut Ways, action: Action) {
         match action {
             Action::Sign { intent, approvals, .. } => {
                 let approvals: Vec<Approval> = approvals
@@ -334,8 +376,25 @@ impl CommandDesk {
                     ways.orders.order(&Order::Deliver { sid, gid, epoch, activate_at, sealed }, None);
                 }
             }
-            Action::Issue { campaign, delta, devs } => self.issue(ways, campaign, delta, &devs),
+            Action::Issue { campaign, delta, challenge, devs } => {
+                self.issue(ways, (campaign, delta, challenge), &devs);
+            }
             Action::Campaign(change) => self.record(ways, Heard::Campaign(change), None),
+            Action::Begin { delta, wave } => match self.new_campaign(delta, wave, None) {
+                Ok(change) => self.record(ways, Heard::Campaign(change), None),
+                Err(_) => self.numbers.unsent.add(1),
+            },
+            Action::Advance { dev, campaign, why, request_id } => {
+                let detail = || format!("{dev} is told to leave its epoch: {}", why.word());
+                context.events.report(Reason("epoch-advance"), Severity::Info, Source::Node, detail);
+                match asking::random() {
+                    Ok(challenge) => {
+                        let advance = commands::desk::advance(dev, campaign, challenge, request_id);
+                        self.act(context, ways, Action::Submit(advance));
+                    }
+                    Err(_) => self.numbers.unsent.add(1),
+                }
+            }
             // A command of the desk's own: who would be told that it is refused?
             Action::Submit(submission) if self.repeated(&submission).is_some() => {}
             Action::Submit(submission) => match self.taken(&submission) {
@@ -352,7 +411,7 @@ impl CommandDesk {
     }
 
     /// Has the shards issue candidates.
-    fn issue(&mut self, ways: &mut Ways, campaign: u32, delta: u8, devs: &[Dev]) {
+    fn issue(&mut self, ways: &mut Ways, (campaign, delta, challenge): (u32, u8, [u8; 8]), devs: &[Dev]) {
         let shards = ways.orders.ways().max(1);
         let mut by_shard: Vec<Vec<Sid>> = vec![Vec::new(); shards];
         for sid in devs.iter().filter_map(|dev| self.known.directory.sid(*dev)) {
@@ -364,7 +423,7 @@ impl CommandDesk {
         for (way, sids) in by_shard.iter().enumerate() {
             for part in sids.chunks(SIDS_AN_ORDER) {
                 let sids: Vec<u8> = part.iter().flat_map(|sid| sid.0.to_be_bytes()).collect();
-                let order = Order::Issue { sids: &sids, campaign, delta };
+                let order = Order::Issue { sids: &sids, campaign, delta, challenge };
                 ways.orders.push(way, |batch| order.push(batch), Some(Ordered::Issue(campaign)));
                 orders += 1;
             }

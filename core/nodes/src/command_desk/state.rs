@@ -5,7 +5,9 @@ use journal::{Checkpoint, CheckpointWriter, JournalError, Position, Reader};
 use seal::control::{Items, Up};
 
 use crate::journal::Log;
-use crate::record::{self, DeskEntry, GroupKey, Issued, Origin, Proved, Refused, Report, Revoked, Signed};
+use crate::record::{
+    self, DeskEntry, Due, GroupKey, Issued, Origin, Proved, Refused, Report, Restored, Revoked, Signed,
+};
 
 /// A chunk is written when it has so many octets.
 const CHUNK_OCTETS: usize = 64 << 10;
@@ -89,6 +91,16 @@ fn each(kind: u8, octets: &[u8], tell: &mut dyn FnMut(Option<u64>, Heard)) {
         record::GROUP_KEY => {
             if let Some(GroupKey { gid, epoch, activate_at, sealed }) = GroupKey::read(octets) {
                 tell(None, Heard::GroupKey { gid, epoch, activate_at, sealed: sealed.to_vec() });
+            }
+        }
+        record::DUE => {
+            if let Some(Due { sid, dev, epoch, why }) = Due::read(octets) {
+                tell(None, Heard::Due { sid, dev, epoch, why });
+            }
+        }
+        record::RESTORED => {
+            if let Some(Restored { incarnation, days, at }) = Restored::read(octets) {
+                tell(Some(at), Heard::Restored { incarnation, days });
             }
         }
         kind if DeskEntry::is_kind(kind) => {

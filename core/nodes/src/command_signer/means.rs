@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use commands::class::ProfileClassifier;
+use commands::code::SignRefusal;
 use commands::signer::{Fleet, Member};
 use keystore::token::{self, Holder, SigningHandle};
 use keystore::{Directory, Kind, ProfileId};
@@ -11,7 +12,7 @@ use node::{BuildError, Config, Env};
 use seal::ids::{Dev, System};
 use seal::signature::{SIGNATURE_LEN, Signer};
 
-use crate::key_store::{self, Fence};
+use crate::key_store::{self, Fence, FenceError};
 
 /// A token that does not answer is left alone for so long.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -27,8 +28,11 @@ pub trait Means: Send + Sync {
     /// All device profiles.
     fn profiles(&self) -> Vec<(ProfileId, Arc<str>)>;
 
-    /// Whether this head-end may be a copy of another, or has not made sure yet that it is none.
-    fn is_fenced(&self) -> bool;
+    /// Whether this head-end has made sure that it is no copy of another.
+    ///
+    /// # Errors
+    /// [`SignRefusal::Fence`]; [`SignRefusal::Hsm`] and [`SignRefusal::Store`] when it cannot say.
+    fn fence(&self) -> Result<(), SignRefusal>;
 
     /// Signs what has this SHA-256.
     ///
@@ -93,8 +97,12 @@ impl Means for Stored {
         self.directory.profiles().map(|(id, text)| (id, Arc::clone(text))).collect()
     }
 
-    fn is_fenced(&self) -> bool {
-        self.fence.check().is_err()
+    fn fence(&self) -> Result<(), SignRefusal> {
+        self.fence.check().map_err(|error| match error {
+            FenceError::NotYet | FenceError::Closed { .. } => SignRefusal::Fence,
+            FenceError::Token(error) => SignRefusal::Hsm(error.to_string()),
+            FenceError::Mark(_) => SignRefusal::Store,
+        })
     }
 
     fn sign(&self, digest: &[u8; 32]) -> Result<[u8; SIGNATURE_LEN], String> {

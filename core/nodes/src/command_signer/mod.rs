@@ -246,16 +246,16 @@ impl CommandSigner {
     ) -> Result<(), NodeError> {
         let now = self.means.now_ms() / 1000;
         let mut work = self.work(Some(from), batch.len() as u64);
-        let mut fenced = None;
+        let mut fence = None;
         for frame in &batch.frames {
             let octets = batch.octets(frame).unwrap_or_default();
             match self.signer.authorise(octets, now, meters) {
                 Verdict::Authorised(authorised) => {
                     // Read again before each reservation: one for the batch.
-                    if *fenced.get_or_insert_with(|| self.means.is_fenced()) {
+                    if let Err(refusal) = fence.get_or_insert_with(|| self.means.fence()).clone() {
                         self.signer.cancel(&authorised);
                         let intent = Some(Box::new(authorised.intent));
-                        self.refuse(context, &mut work, intent, SignRefusal::Fence);
+                        self.refuse(context, &mut work, intent, refusal);
                     } else {
                         work.authorised.push(*authorised);
                     }
@@ -449,6 +449,8 @@ impl CommandSigner {
 
     fn put_in_force(&mut self, policy: commands::policy::Policy) {
         self.numbers.policy.set(i64::try_from(policy.version()).unwrap_or(i64::MAX));
+        // The desk asks it who approves.
+        self.env.services.provide(&self.env.node, Arc::new(policy.clone()));
         self.signer.set_policy(policy);
     }
 

@@ -6,7 +6,7 @@ use journal::{Checkpoint, CheckpointWriter, JournalError, Position, Reader};
 use seal::control::{Items, Up};
 
 use crate::journal::Log;
-use crate::record::{self, Ctr, Origin, Report, Revoked, Signed};
+use crate::record::{self, Ctr, Origin, Report, Restored, Revoked, Signed};
 
 /// A chunk is written when it has so many octets.
 const CHUNK_OCTETS: usize = 64 << 10;
@@ -44,6 +44,10 @@ pub(super) fn rebuild(
             record::SIGNED => {
                 let signed = Signed::read(found.octets);
                 signed.into_iter().for_each(|signed| signer.replay_signed(signed.id, signed.octets));
+            }
+            record::RESTORED => {
+                let restored = Restored::read(found.octets).into_iter();
+                restored.for_each(|restored| signer.restored(restored.incarnation, restored.skip()));
             }
             kind => hear(kind, found.octets, signer),
         }

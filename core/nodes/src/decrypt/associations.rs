@@ -1,5 +1,6 @@
 //! The associations of one shard: all their state, found by `sid` in two array look-ups.
 
+use commands::desk::Why;
 use node::Frame;
 use seal::association::Association;
 use seal::ids::{Epoch, Sid};
@@ -47,6 +48,8 @@ pub struct Entry {
     pub proven: bool,
     /// It was replaced: opened for a while, but nothing is sealed under it.
     pub retired: bool,
+    /// Of a restored state: nothing of it counts until a new challenge is proven.
+    pub gated: bool,
 }
 
 const _: () = assert!(size_of::<Entry>() == 128);
@@ -60,6 +63,7 @@ impl Entry {
             association,
             proven,
             retired: false,
+            gated: false,
             link: 0,
             repeated: 0,
             failures: 0,
@@ -90,6 +94,8 @@ pub struct Cold {
     /// The day of the last reservation, and the blocks that were reserved on it.
     day: u16,
     blocks: u16,
+    /// An epoch that should be left, and what was said of it: bit n for reason n.
+    due: (Epoch, u8),
 }
 
 /// Blocks of counters that an association may reserve in a day: 65,536 seals (security layer §8).
@@ -99,13 +105,30 @@ impl Cold {
     /// What belongs to an association in the epoch of this PRK_out.
     #[must_use]
     pub fn new(prk: Prk, campaign: u32) -> Self {
-        Self { prk, campaign, day: 0, blocks: 0 }
+        Self { prk, campaign, day: 0, blocks: 0, due: (Epoch(0), 0) }
     }
 
     /// What stands in the place of one that was moved away.
     #[must_use]
     pub fn nobody() -> Self {
         Self::new(Prk::from_octets([0; Prk::LEN]), 0)
+    }
+
+    /// Notes that an epoch should be left; whether that was not known.
+    pub fn falls_due(&mut self, epoch: Epoch, why: Why) -> bool {
+        if self.due.0 != epoch {
+            self.due = (epoch, 0);
+        }
+        let before = self.due.1;
+        self.due.1 |= 1 << why.octet();
+        self.due.1 != before
+    }
+
+    /// What was noted of an epoch could not be written down: it is said again.
+    pub fn is_not_due(&mut self, epoch: Epoch) {
+        if self.due.0 == epoch {
+            self.due.1 = 0;
+        }
     }
 
     /// Counts a block of counters that is to be reserved on this day; `false` when the day has none left.
@@ -235,11 +258,19 @@ impl Associations {
         }
     }
 
-    /// Goes on from PRK_out of the epoch that was active before to that of the present one.
-    pub fn ratchet(&mut self, place: Place, before: Epoch) {
+    fn ratchet(&mut self, place: Place, before: Epoch) {
         let Some((entry, cold)) = self.both_mut(place) else { return };
         let now = entry.association.epoch();
         scrubbed::<8, _>(|| cold.prk = ratcheted(&cold.prk, before, now));
+    }
+
+    /// A candidate was proven: goes on from PRK_out of the epoch that was active `before`, and opens the gate.
+    pub fn promoted(&mut self, place: Place, before: Epoch) {
+        self.ratchet(place, before);
+        let Some(entry) = self.get_mut(place) else { return };
+        if std::mem::take(&mut entry.gated) {
+            entry.association.forget_retiring();
+        }
     }
 
     /// Erases the keys of an association; when revoked it still says so of its frames.
@@ -294,6 +325,12 @@ impl Associations {
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How many are gated.
+    #[must_use]
+    pub fn gated(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.gated && entry.association.sid().is_valid()).count()
     }
 
     /// All of them.

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use c1222::carriage;
+use commands::desk::Why;
 use keystore::{Directory, Vault};
 use node::{Batch, BatchPool, Context, Counter, Env, Frame, Reason, Severity, Source};
 use seal::control::{Down, GroupKey, Item};
@@ -15,6 +16,7 @@ use seal::profile1::Channel;
 use zeroize::Zeroizing;
 
 use super::associations::{Associations, Heard, Place};
+use super::due;
 use super::groups::{self, Groups, Next};
 use super::reserving::{Records, Reserving, Unreserved};
 use super::ways::Ways;
@@ -343,22 +345,15 @@ fn take_seq(
     records: &mut Records<'_>,
 ) -> Result<u32, Held> {
     let Some(entry) = house.associations.get_mut(place) else { return Err(Lost::Unknown.into()) };
-    let (sid, epoch) = (entry.association.sid(), entry.association.epoch());
+    let epoch = entry.association.epoch();
     let (taken, reserving) = (entry.association.take_seq(), entry.reserving);
     let reserved = house.reserving.association(house.associations, place, epoch, house.now, records);
     if let Ok(true) = reserved {
-        epoch_due(context, sid);
+        due::say(context, house.associations, place, Why::Counters, records);
     }
     match taken {
         Some(seq) => Ok(seq),
         None if reserving => Err(Held::Waits),
         None => reserved.map_or_else(|unreserved| Err(unreserved.into()), |_| Err(Held::Waits)),
     }
-}
-
-/// Says that an association should go on to its next epoch: the desk orders it.
-pub(super) fn epoch_due(context: &mut Context, sid: Sid) {
-    context.events.report(reasons::EPOCH_DUE, Severity::Warning, Source::Association(sid.0), || {
-        format!("the counters of {sid} run out: its epoch should advance")
-    });
 }

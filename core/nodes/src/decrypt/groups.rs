@@ -115,11 +115,16 @@ impl Groups {
 
     /// All counters that were ever reserved.
     pub(super) fn floors(&self) -> impl Iterator<Item = (Gid, Epoch, u32)> {
+        self.held().filter(|(.., floor)| *floor > 0)
+    }
+
+    /// All epochs that are held, with their counters.
+    pub(super) fn held(&self) -> impl Iterator<Item = (Gid, Epoch, u32)> {
         let each = |(gid, epochs): (&Gid, &Vec<GroupEpoch>)| {
             let floors = epochs.iter().map(|held| (*gid, held.keys.epoch(), held.counter.floor()));
             floors.collect::<Vec<_>>()
         };
-        self.groups.iter().flat_map(each).filter(|(.., floor)| *floor > 0)
+        self.groups.iter().flat_map(each)
     }
 
     fn epoch_mut(&mut self, gid: Gid, epoch: Epoch) -> Option<&mut GroupEpoch> {

@@ -16,6 +16,7 @@ use super::associations::Associations;
 use super::checkpoint::ShardOf;
 use super::classic::{Classics, Rules};
 use super::downstream::Downstream;
+use super::gate::Challenges;
 use super::groups::Groups;
 use super::lives::Lives;
 use super::orders::Given;
@@ -124,6 +125,7 @@ impl NodeKind for DecryptKind {
             groups: Groups::default(),
             lives: Lives::default(),
             issuing: HashMap::new(),
+            challenges: Challenges::default(),
             given: Given::default(),
             numbers: Numbers::new(env),
             system: directory.system(),

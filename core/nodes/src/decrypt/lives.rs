@@ -113,7 +113,7 @@ mod tests {
         let mut lives = Lives::default();
         associations.issue(place, Epoch(4));
         assert!(associations.get_mut(place).unwrap().association.promoted(Epoch(4), 100));
-        associations.ratchet(place, Epoch(3));
+        associations.promoted(place, Epoch(3));
         lives.epoch_retires(place, 100);
         lives.expire(&mut associations, 100 + RETIRING_S - 1);
         assert!(associations.get(place).unwrap().association.holds(Epoch(3)));

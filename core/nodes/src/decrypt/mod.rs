@@ -7,7 +7,10 @@ mod associations;
 mod checkpoint;
 mod classic;
 mod classic_answers;
+mod closing;
 mod downstream;
+mod due;
+mod gate;
 mod groups;
 mod kind;
 mod lives;
@@ -22,6 +25,7 @@ mod settling;
 mod store;
 mod ways;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,6 +37,8 @@ use seal::ids::{Epoch, Gid, Sid, System};
 use seal::secret::scrubbed;
 
 pub use associations::Heard;
+pub(crate) use closing::Closing;
+pub use closing::ClosingError;
 pub use groups::title_of;
 pub use kind::DecryptKind;
 pub use services::{RegistrationService, Registrations};
@@ -47,6 +53,7 @@ use associations::{Associations, Place};
 use checkpoint::{Books, ShardOf};
 use classic::{Classics, Taken};
 use downstream::{Downstream, House, Outgoing};
+use gate::Challenges;
 use groups::Groups;
 use lives::Lives;
 use orders::{Given, Newborn};
@@ -64,22 +71,46 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long a disk that took no checkpoint is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Repeats of frames: counted at once, told as one event a batch. Many are ordinary after an outage.
+struct Duplicates {
+    counter: Counter,
+    untold: Cell<u64>,
+}
+
+impl Duplicates {
+    fn add(&self, count: u64) {
+        self.counter.add(count);
+        self.untold.set(self.untold.get().saturating_add(count));
+    }
+
+    fn tell(&self, context: &mut Context) {
+        let count = self.untold.take();
+        context.events.report_many(reasons::UP_DUP, Severity::Info, Source::Node, count, || {
+            "frames that were accepted before came again".to_owned()
+        });
+    }
+}
+
 /// What a shard counts.
 struct Numbers {
-    duplicates: Counter,
+    duplicates: Duplicates,
     unknown_orders: Counter,
     associations: node::Gauge,
     groups: node::Gauge,
+    gated: node::Gauge,
 }
 
 impl Numbers {
     fn new(env: &Env) -> Self {
         Self {
-            duplicates: env.counter(
-                "metergraph_frames_duplicate_total",
-                "Repeats of frames that were accepted before.",
-                &[],
-            ),
+            duplicates: Duplicates {
+                counter: env.counter(
+                    "metergraph_frames_duplicate_total",
+                    "Repeats of frames that were accepted before.",
+                    &[],
+                ),
+                untold: Cell::default(),
+            },
             unknown_orders: env.counter(
                 "metergraph_orders_unknown_total",
                 "Orders for associations that the shard does not hold.",
@@ -87,6 +118,11 @@ impl Numbers {
             ),
             associations: env.gauge("metergraph_associations", "Associations that a shard holds.", &[]),
             groups: env.gauge("metergraph_groups", "Groups whose keys a shard holds.", &[]),
+            gated: env.gauge(
+                "metergraph_associations_gated",
+                "Associations of a restored state whose end devices have not proven a new challenge.",
+                &[],
+            ),
         }
     }
 }
@@ -115,6 +151,8 @@ enum Sent {
     Revoked { sid: Sid },
     /// Candidate epochs up to this one.
     Issued { place: Place, epoch: Epoch, campaign: u32 },
+    /// An association should leave this epoch.
+    Due { place: Place, epoch: Epoch },
     /// A group has a key.
     GroupKey(Box<orders::NewKey>),
     /// No record: to be sealed when what stands before it is durable.
@@ -143,6 +181,8 @@ struct Shard {
     lives: Lives,
     /// Epochs on their way to the journal: the newest of each association, and its campaign.
     issuing: HashMap<Place, (Epoch, u32)>,
+    /// What opens the gate of a restored state.
+    challenges: Challenges,
     /// Batches of orders that are not settled.
     given: Given,
     ways: Ways,
@@ -260,6 +300,7 @@ impl Shard {
         let mut out = self.pool.take();
         self.reserving.begin();
         self.open_reports(context, &mut batch, &mut out);
+        self.numbers.duplicates.tell(context);
         self.open_classics(context, &batch, &mut out);
         let accepted = |sent: &&Sent| matches!(sent, Sent::Report { .. } | Sent::Classic(_));
         let frames = self.sent.iter().filter(accepted).count() as u64;

@@ -156,7 +156,8 @@ impl Shard {
                     self.downstream.push(context, Outgoing { to, what: What::Command(signed.into()) });
                 }
             }
-            Order::Issue { sids, campaign, delta } => {
+            Order::Issue { sids, campaign, delta, challenge } => {
+                self.challenges.issue(challenge);
                 for sid in Order::sids(sids) {
                     match self.associations.find(sid) {
                         None => self.unknown(context, Some(sid)),
@@ -258,6 +259,7 @@ impl Shard {
         let outgoing = Outgoing { to, what: What::Command(signed.into()) };
         let keys = command.class == Class::Keys.octet();
         let items = Items::<KeyItem<'_>>::read(command.body).ok().filter(|_| keys);
+        self.challenges.issue_all(items.into_iter().flatten());
         let mut issued = false;
         for item in items.into_iter().flatten() {
             let KeyItem::Advance { campaign, delta, .. } = item else { continue };
@@ -295,8 +297,9 @@ impl Shard {
         if (campaign <= last && !pending) || !(1..=4).contains(&delta) {
             return Some(false);
         }
-        let epoch = if campaign <= last {
-            // On its way already: the record is written once more, so that what follows it waits.
+        let epoch = if campaign <= last || entry.gated {
+            // On its way already: the record is written once more, so that what follows it waits. A restore
+            // has issued all that may be.
             newest
         } else {
             let epoch = Epoch(newest.0.checked_add(u16::from(delta))?);

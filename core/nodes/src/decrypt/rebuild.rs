@@ -89,6 +89,13 @@ impl Shard {
         self.associations = associations;
         lives.expire(&mut self.associations, unix_s());
         self.numbers.associations.set(i64::try_from(self.associations.len()).unwrap_or(i64::MAX));
+        let gated = self.associations.gated();
+        self.numbers.gated.set(i64::try_from(gated).unwrap_or(i64::MAX));
+        if gated > 0 {
+            context.events.report(Reason("restored"), Severity::Alarm, Source::Node, || {
+                format!("{gated} associations of a restored state wait for the proof of a new challenge")
+            });
+        }
         self.numbers.groups.set(i64::try_from(groups.len()).unwrap_or(i64::MAX));
         (self.classics, self.groups, self.lives) = (classics, groups, lives);
         (self.in_flight, self.given) = (InFlight::default(), Given::default());
@@ -168,6 +175,16 @@ impl Rebuilding<'_> {
                 let (_, cold) = self.associations.both_mut(place)?;
                 cold.campaign = cold.campaign.max(campaign);
             }
+            record::GATED => {
+                let record::Gated { sid, active, newest, floor } = record::Gated::read(octets)?;
+                let place = self.associations.find(sid)?;
+                let entry = self.associations.get_mut(place)?;
+                if entry.association.epoch() == active {
+                    entry.gated = true;
+                    entry.association.restore_floor(active, floor);
+                    self.associations.issue(place, newest);
+                }
+            }
             record::PROVED => {
                 let record::Proved { sid, dev, .. } = record::Proved::read(octets)?;
                 let place = self.associations.find(sid)?;
@@ -222,7 +239,7 @@ impl Rebuilding<'_> {
         let Some(entry) = self.associations.get_mut(place) else { return };
         let before: Epoch = entry.association.epoch();
         if promotes(&mut entry.association) {
-            self.associations.ratchet(place, before);
+            self.associations.promoted(place, before);
             self.lives.epoch_retires(place, at);
         }
     }

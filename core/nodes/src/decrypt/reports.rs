@@ -1,6 +1,7 @@
 //! Opening profile-1 frames, a batch at a time, in the order of the security layer §6.
 
 use c1222::{Epsem, SecurityMode};
+use commands::desk::Why;
 use keystore::Standing;
 use node::event::unix_ns;
 use node::{Batch, Context, Frame, Reason, Severity, Source};
@@ -13,7 +14,7 @@ use seal::profile1::{self, Job};
 use seal::refusal::Refusal;
 
 use super::associations::{Entry, Heard, Place};
-use super::downstream::epoch_due;
+use super::due;
 use super::reserving::Records;
 use super::{Sent, Shard};
 use crate::clock::unix_s;
@@ -26,6 +27,8 @@ const NS_PER_S: u64 = 1_000_000_000;
 const AGAIN_MS: u32 = 1000;
 /// So many frames of one association that do not open ask for its next epoch (security layer §6).
 const FAILURES_MAX: u16 = 1024;
+/// Why nothing of a gated association counts.
+const GATED: &str = "the state was restored from a backup, and its end device has not proven a new challenge";
 /// The association that a frame without a readable head claims.
 const NOBODY: Sid = Sid(u32::MAX);
 
@@ -136,11 +139,23 @@ impl Shard {
             let Some(entry) = self.associations.get_mut(candidate.place) else { continue };
             match entry.association.accept(&candidate.head, opened) {
                 Ok(Accepted::Fresh(epoch)) => {
-                    entry.hear(candidate.heard);
                     let (place, body) = (candidate.place, candidate.body(batch));
+                    let Head { frame_type, seq, .. } = candidate.head;
+                    // A gated one too: else a challenge for it alone would find no way.
+                    entry.hear(candidate.heard);
+                    if entry.gated
+                        && !(entry.association.is_candidate(epoch)
+                            && self.challenges.open(frame_type, epoch, body))
+                    {
+                        entry.association.failed(epoch, seq);
+                        let sid = candidate.head.sid();
+                        self.refusing
+                            .refuse(context, candidate.heard, sid, reasons::FENCE, || GATED.to_owned());
+                        continue;
+                    }
                     let report = candidate.report(&entry.association, epoch, received, body);
                     let proves = !entry.proven || entry.association.is_candidate(epoch);
-                    let dry = is_dry(entry) || proves;
+                    let (dry, active) = (is_dry(entry) || proves, entry.association.epoch());
                     if proves {
                         self.announce(place, &report, out);
                     }
@@ -153,6 +168,10 @@ impl Shard {
                         self.reserve(context, place, epoch, out);
                     }
                     notice(context, &report, body);
+                    if report.seq >= ADVANCE_AT && epoch >= active {
+                        let records = &mut Records { out, sent: &mut self.sent };
+                        due::say(context, &mut self.associations, place, Why::Counters, records);
+                    }
                     if report.origin == Origin::Report {
                         self.find_services(
                             batch,
@@ -170,7 +189,7 @@ impl Shard {
                 }
                 Err(refusal) => {
                     if refusal == Refusal::Auth {
-                        self.count_failure(context, candidate.place);
+                        self.count_failure(context, candidate.place, out);
                     }
                     self.refuse(context, candidate.heard, candidate.head.sid(), refusal);
                 }
@@ -232,7 +251,7 @@ impl Shard {
         let sid = self.associations.get(place).map_or(NOBODY, |entry| entry.association.sid());
         match reserved {
             Ok(false) => {}
-            Ok(true) => epoch_due(context, sid),
+            Ok(true) => due::say(context, &mut self.associations, place, Why::Counters, records),
             Err(unreserved) => {
                 let source = Source::Association(sid.0);
                 context.events.report(unreserved.reason(), Severity::Alarm, source, || {
@@ -244,7 +263,7 @@ impl Shard {
     }
 
     /// Many frames that do not open are an alarm; nobody is locked out for them, since `sid` can be spoofed.
-    fn count_failure(&mut self, context: &mut Context, place: Place) {
+    fn count_failure(&mut self, context: &mut Context, place: Place, out: &mut Batch) {
         let Some(entry) = self.associations.get_mut(place) else { return };
         entry.failures = entry.failures.saturating_add(1);
         if entry.failures == FAILURES_MAX {
@@ -252,6 +271,10 @@ impl Shard {
             context.events.report(reasons::UP_LIMIT, Severity::Alarm, source, || {
                 format!("{FAILURES_MAX} frames did not open: its epoch should advance")
             });
+        }
+        if entry.failures >= FAILURES_MAX {
+            let records = &mut Records { out, sent: &mut self.sent };
+            due::say(context, &mut self.associations, place, Why::Failures, records);
         }
     }
 
@@ -284,9 +307,6 @@ fn origin(frame_type: FrameType, body: &[u8]) -> Origin {
 /// Passes on what a report says beside its readings: a body that does not parse, a device's own events.
 fn notice(context: &mut Context, report: &Report, body: &[u8]) {
     let source = Source::Association(report.sid.0);
-    if report.seq >= ADVANCE_AT {
-        epoch_due(context, report.sid);
-    }
     match report.origin {
         Origin::Raw => context.events.report(reasons::UP_BODY, Severity::Alarm, source, || {
             format!("report {} opened, but its body does not parse; it is kept raw", report.message_id())

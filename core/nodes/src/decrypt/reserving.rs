@@ -98,7 +98,7 @@ impl Reserving {
         record::push(records.out, &Reservation { sid: association.sid(), epoch, floor });
         entry.reserving = true;
         records.sent.push(Sent::Reserved { place, epoch, floor });
-        Ok(floor >= ADVANCE_AT && floor.saturating_sub(HEAD_END_BLOCK) < ADVANCE_AT)
+        Ok(floor >= ADVANCE_AT)
     }
 
     /// Reserves the next block of a group.

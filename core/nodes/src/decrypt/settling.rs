@@ -32,7 +32,9 @@ impl Shard {
                 let (before, now) = (entry.association.epoch(), unix_s());
                 if entry.association.committed(epoch, seq, now) {
                     entry.failures = 0;
-                    self.associations.ratchet(place, before);
+                    let gated = &self.numbers.gated;
+                    gated.set(gated.get().saturating_sub(i64::from(entry.gated)));
+                    self.associations.promoted(place, before);
                     self.lives.epoch_retires(place, now);
                 }
                 if let Some(entry) = self.associations.get_mut(place) {
@@ -79,6 +81,11 @@ impl Shard {
                     self.issuing.remove(&place);
                 }
             }
+            Sent::Due { place, epoch } if !committed => {
+                if let Some((_, cold)) = self.associations.both_mut(place) {
+                    cold.is_not_due(epoch);
+                }
+            }
             Sent::GroupKey(key) if committed => {
                 let super::orders::NewKey { gid, epoch, activate_at, gms } = &*key;
                 scrubbed::<8, _>(|| self.groups.learn(*gid, *epoch, *activate_at, gms));
@@ -95,6 +102,7 @@ impl Shard {
             | Sent::Registered(_)
             | Sent::Retired { .. }
             | Sent::Revoked { .. }
+            | Sent::Due { .. }
             | Sent::GroupKey(_)
             | Sent::Outgoing(_)
             | Sent::Request(_) => {}
@@ -117,6 +125,8 @@ impl Shard {
         if self.associations.find(newborn.sid).is_none() && self.associations.has_room(newborn.sid, false) {
             newborn.stored.announce(&self.directory);
             newborn.stored.join(&mut self.associations, &mut self.lives, newborn.replaces);
+            let count = i64::try_from(self.associations.len()).unwrap_or(i64::MAX);
+            self.numbers.associations.set(count);
         }
     }
 }

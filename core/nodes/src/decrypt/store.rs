@@ -17,6 +17,8 @@ pub(crate) struct Stored {
     standing: Standing,
     /// Of a retired one.
     until: u64,
+    /// Of a restored state.
+    gated: bool,
     /// The newest epoch that was issued.
     issued: Epoch,
     /// When epochs before the active one are erased.
@@ -29,7 +31,7 @@ pub(crate) struct Stored {
 impl Stored {
     /// `None` for a classic device.
     fn of(stored: StoredAssociation<'_>) -> Option<Self> {
-        let StoredAssociation { sid, dev, epoch, title, esn, profile, standing, until, keys } = stored;
+        let StoredAssociation { sid, dev, epoch, title, esn, profile, standing, until, gated, keys } = stored;
         let Keys::Profile1 { prk, keys, issued, campaign, retiring } = keys else { return None };
         let mut association = Association::new(sid, dev, epoch, keys);
         let mut ends = Vec::with_capacity(retiring.len());
@@ -41,18 +43,21 @@ impl Stored {
         }
         let (title, esn) = (ApTitleBuf::from(title), esn.into());
         let cold = Cold::new(prk, campaign);
-        Some(Self { association, cold, standing, until, issued, retiring: ends, title, esn, profile })
+        Some(Self { association, cold, standing, until, gated, issued, retiring: ends, title, esn, profile })
     }
 
     /// It becomes one of the shard's. Nobody stands in its place then: no key is left where it was.
     pub(super) fn join(&mut self, associations: &mut Associations, lives: &mut Lives, replaces: Option<Sid>) {
-        let &mut Self { standing, until, issued, .. } = self;
+        let &mut Self { standing, until, gated, issued, .. } = self;
         let association = std::mem::replace(&mut self.association, Association::nobody());
         let cold = std::mem::replace(&mut self.cold, Cold::nobody());
         let sid = association.sid();
         associations.add(association, cold, standing != Standing::Fresh);
         let Some(place) = associations.find(sid) else { return };
         associations.issue(place, issued);
+        if let Some(entry) = associations.get_mut(place) {
+            entry.gated = gated;
+        }
         self.retiring.drain(..).for_each(|until| lives.due_at(place, until));
         match standing {
             Standing::Fresh => lives.born(sid, replaces),

@@ -10,7 +10,7 @@ use node::{Context, Next, NodeError, Reason, Severity, Source};
 use super::Keeper;
 use crate::clock::unix_s;
 use crate::journal::Log;
-use crate::record::{self, Association, GroupKey, Issued, Promoted, Proved, Retired, Revoked};
+use crate::record::{self, Association, Gated, GroupKey, Issued, Promoted, Proved, Retired, Revoked};
 use crate::stall;
 
 /// The cursor's name.
@@ -144,7 +144,10 @@ impl<'a> Follower<'a> {
                 credentials.revoke(*dev);
                 directory.revoked(*sid);
             }
-            Change::Promoted { .. } | Change::Issued { .. } | Change::GroupKey { .. } => {}
+            Change::Promoted { .. }
+            | Change::Issued { .. }
+            | Change::Gated { .. }
+            | Change::GroupKey { .. } => {}
         }
     }
 
@@ -198,7 +201,7 @@ impl<'a> Follower<'a> {
 
 /// Whether a record changes keys.
 fn is_of_keys(kind: u8) -> bool {
-    (record::ASSOCIATION..=record::GROUP_KEY).contains(&kind)
+    (record::ASSOCIATION..=record::GROUP_KEY).contains(&kind) || kind == record::GATED
 }
 
 /// What a record changes in the store.
@@ -215,6 +218,10 @@ pub(super) fn change(kind: u8, octets: &[u8]) -> Option<Change> {
         record::ISSUED => {
             let Issued { sid, epoch, campaign } = Issued::read(octets)?;
             Change::Issued { sid, epoch, campaign }
+        }
+        record::GATED => {
+            let Gated { sid, active, newest, .. } = Gated::read(octets)?;
+            Change::Gated { sid, active, newest }
         }
         record::PROVED => Change::Proved { sid: Proved::read(octets)?.sid },
         record::RETIRED => {

@@ -6,7 +6,7 @@
 //! The record's kind says no more than `what` does; it is there so that other readers need not look inside.
 
 use commands::campaign::CampaignChange;
-use commands::desk::{Heard, Taken};
+use commands::desk::{Due, Heard, Taken, Why};
 use commands::front::{By, CommandId, DeviceResult, Outcome, Receipted};
 use commands::group::GroupChange;
 use commands::intent::Intent;
@@ -139,6 +139,32 @@ impl DeskEntry {
                 out.extend_from_slice(&activate_at.to_be_bytes());
                 out.extend_from_slice(sealed);
             }
+            Heard::Due { sid, dev, epoch, why } => {
+                out.push(16);
+                out.extend_from_slice(&sid.0.to_be_bytes());
+                out.extend_from_slice(&dev.0);
+                out.extend_from_slice(&epoch.0.to_be_bytes());
+                out.push(why.octet());
+            }
+            Heard::DueKept { dev, due } => {
+                out.push(17);
+                out.extend_from_slice(&dev.0);
+                due_fields(due, out);
+            }
+            Heard::Advanced { campaign } => {
+                out.push(18);
+                out.extend_from_slice(&campaign.to_be_bytes());
+            }
+            Heard::Restored { incarnation, days } => {
+                out.push(19);
+                out.extend_from_slice(&incarnation.to_be_bytes());
+                out.extend_from_slice(&days.to_be_bytes());
+            }
+            Heard::RestoreKept { incarnation, campaign } => {
+                out.push(25);
+                out.extend_from_slice(&incarnation.to_be_bytes());
+                out.extend(campaign.iter().flat_map(|campaign| campaign.to_be_bytes()));
+            }
             Heard::Group(change) => group_fields(change, out),
             Heard::Campaign(change) => campaign_fields(change, out),
             Heard::Clock => out.push(15),
@@ -197,7 +223,19 @@ impl DeskEntry {
                 sealed: fields.rest().to_vec(),
             },
             15 => ended(Heard::Clock, fields)?,
-            what @ 20..=23 => Heard::Group(group(what, fields)?),
+            16 => {
+                let (sid, dev, epoch) = (fields.sid()?, fields.dev()?, fields.epoch()?);
+                ended(Heard::Due { sid, dev, epoch, why: Why::from_octet(fields.u8()?)? }, fields)?
+            }
+            17 => Heard::DueKept { dev: fields.dev()?, due: due(fields)? },
+            18 => ended(Heard::Advanced { campaign: fields.u32()? }, fields)?,
+            19 => ended(Heard::Restored { incarnation: fields.u64()?, days: fields.u32()? }, fields)?,
+            25 => {
+                let incarnation = fields.u64()?;
+                let campaign = if fields.0.is_empty() { None } else { Some(fields.u32()?) };
+                ended(Heard::RestoreKept { incarnation, campaign }, fields)?
+            }
+            what @ 20..=24 => Heard::Group(group(what, fields)?),
             what @ 30..=38 => Heard::Campaign(campaign(what, fields)?),
             _ => return None,
         };
@@ -307,6 +345,27 @@ fn outcome(mut fields: Fields<'_>) -> Option<Outcome> {
     })
 }
 
+/// `sid  epoch  why u8  flags u8: 1 waits, 2 open  campaign u32  tries u32  from u64  limited at u64`
+fn due_fields(due: &Due, out: &mut Vec<u8>) {
+    let Due { sid, epoch, why, waits, open, campaign, tries, from, limited_at } = *due;
+    out.extend_from_slice(&sid.0.to_be_bytes());
+    out.extend_from_slice(&epoch.0.to_be_bytes());
+    out.extend_from_slice(&[why.octet(), u8::from(waits) | u8::from(open) << 1]);
+    out.extend_from_slice(&campaign.to_be_bytes());
+    out.extend_from_slice(&tries.to_be_bytes());
+    out.extend_from_slice(&from.to_be_bytes());
+    out.extend_from_slice(&limited_at.to_be_bytes());
+}
+
+fn due(mut fields: Fields<'_>) -> Option<Due> {
+    let (sid, epoch, why) = (fields.sid()?, fields.epoch()?, Why::from_octet(fields.u8()?)?);
+    let flags = fields.u8().filter(|flags| *flags < 4)?;
+    let (campaign, tries) = (fields.u32()?, fields.u32()?);
+    let (from, limited_at) = (fields.u64()?, fields.u64()?);
+    let (waits, open) = (flags & 1 == 1, flags & 2 == 2);
+    ended(Due { sid, epoch, why, waits, open, campaign, tries, from, limited_at }, fields)
+}
+
 fn group_fields(change: &GroupChange, out: &mut Vec<u8>) {
     let mut begin = |what: u8, gid: &seal::ids::Gid| {
         out.push(what);
@@ -330,6 +389,10 @@ fn group_fields(change: &GroupChange, out: &mut Vec<u8>) {
             begin(23, gid);
             out.extend_from_slice(&dev.0);
         }
+        GroupChange::Jump { gid, by } => {
+            begin(24, gid);
+            out.extend_from_slice(&by.to_be_bytes());
+        }
     }
 }
 
@@ -340,6 +403,7 @@ fn group(what: u8, mut fields: Fields<'_>) -> Option<GroupChange> {
         21 if fields.0.is_empty() => Some(GroupChange::Rekey { gid, at: None }),
         21 => ended(GroupChange::Rekey { gid, at: Some(fields.u64()?) }, fields),
         22 => ended(GroupChange::Cleared { gid, version: fields.u64()? }, fields),
+        24 => ended(GroupChange::Jump { gid, by: fields.u32()? }, fields),
         _ => ended(GroupChange::Member { gid, dev: fields.dev()? }, fields),
     }
 }
@@ -369,9 +433,9 @@ fn campaign_fields(change: &CampaignChange, out: &mut Vec<u8>) {
             out.extend_from_slice(&dev.0);
         }
         CampaignChange::Finished { total, .. } => out.extend_from_slice(&total.to_be_bytes()),
-        CampaignChange::Tried { dev, tries, .. } => {
+        CampaignChange::Tried { dev, tries, refused, .. } => {
             out.extend_from_slice(&dev.0);
-            out.push(*tries);
+            out.extend_from_slice(&[*tries, *refused]);
         }
         CampaignChange::Issued { .. }
         | CampaignChange::Paused { .. }
@@ -395,7 +459,10 @@ fn campaign(what: u8, mut fields: Fields<'_>) -> Option<CampaignChange> {
         35 => CampaignChange::Finished { campaign, total: fields.u64()? },
         36 => CampaignChange::Told { campaign },
         37 => CampaignChange::Proved { campaign, dev: fields.dev()? },
-        _ => CampaignChange::Tried { campaign, dev: fields.dev()?, tries: fields.u8()? },
+        _ => {
+            let (dev, tries, refused) = (fields.dev()?, fields.u8()?, fields.u8()?);
+            CampaignChange::Tried { campaign, dev, tries, refused }
+        }
     };
     ended(change, fields)
 }
@@ -441,6 +508,17 @@ mod tests {
             body: octets.clone(),
             intent: intent.octets(),
         };
+        let due = Due {
+            sid,
+            epoch,
+            why: Why::Counters,
+            waits: number.is_multiple_of(2),
+            open: number.is_multiple_of(3),
+            campaign,
+            tries: 7,
+            from: time,
+            limited_at: !time,
+        };
         let closed = |outcome, receipt| Heard::Closed { id, outcome, receipt, filed: number % 2 == 1 };
         vec![
             Heard::Taken(Box::new(taken)),
@@ -480,7 +558,14 @@ mod tests {
             Heard::Campaign(CampaignChange::Finished { campaign, total: time }),
             Heard::Campaign(CampaignChange::Told { campaign }),
             Heard::Campaign(CampaignChange::Proved { campaign, dev }),
-            Heard::Campaign(CampaignChange::Tried { campaign, dev, tries: 2 }),
+            Heard::Campaign(CampaignChange::Tried { campaign, dev, tries: 2, refused: 1 }),
+            Heard::Due { sid, dev, epoch, why: Why::Failures },
+            Heard::DueKept { dev, due },
+            Heard::Advanced { campaign },
+            Heard::Restored { incarnation: time, days: number },
+            Heard::RestoreKept { incarnation: time, campaign: None },
+            Heard::RestoreKept { incarnation: time, campaign: Some(campaign) },
+            Heard::Group(GroupChange::Jump { gid, by: number }),
             Heard::Clock,
         ]
     }

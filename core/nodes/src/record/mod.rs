@@ -9,6 +9,8 @@ mod association;
 mod audit;
 mod ctr;
 mod desk;
+mod due;
+mod gated;
 mod group_key;
 mod issued;
 mod promoted;
@@ -16,6 +18,7 @@ mod proved;
 mod refused;
 mod report;
 mod reservation;
+mod restored;
 mod retired;
 mod revoked;
 mod signed;
@@ -24,6 +27,8 @@ pub use association::Association;
 pub use audit::Audit;
 pub use ctr::Ctr;
 pub use desk::DeskEntry;
+pub use due::Due;
+pub use gated::Gated;
 pub use group_key::GroupKey;
 pub use issued::Issued;
 pub use promoted::Promoted;
@@ -31,6 +36,7 @@ pub use proved::Proved;
 pub use refused::Refused;
 pub use report::{Origin, REPORT_HEAD, Report};
 pub use reservation::Reservation;
+pub use restored::Restored;
 pub use retired::Retired;
 pub use revoked::Revoked;
 pub use signed::Signed;
@@ -71,6 +77,12 @@ pub const CAMPAIGN: u8 = 16;
 pub const AUDIT: u8 = 17;
 /// Command counters were reserved.
 pub const CTR: u8 = 18;
+/// A restore closed an association.
+pub const GATED: u8 = 20;
+/// A backup was restored.
+pub const RESTORED: u8 = 21;
+/// An association should leave its epoch.
+pub const DUE: u8 = 22;
 
 /// The kind octet of a record on its way to the journal, where it stands in the descriptor's tag.
 #[must_use]
@@ -149,6 +161,14 @@ mod tests {
             check(&retired, 12, |octets| Retired::read(octets).map(|read| read == retired))?;
             let revoked = Revoked { dev, sid };
             check(&revoked, 12, |octets| Revoked::read(octets).map(|read| read == revoked))?;
+            let gated = Gated { sid, active: epoch, newest: Epoch(!epoch.0), floor: number };
+            check(&gated, 12, |octets| Gated::read(octets).map(|read| read == gated))?;
+            let restored = Restored { incarnation: time, days: number, at: time };
+            check(&restored, 20, |octets| Restored::read(octets).map(|read| read == restored))?;
+            for why in commands::desk::Why::ALL {
+                let due = Due { sid, dev, epoch, why };
+                check(&due, 15, |octets| Due::read(octets).map(|read| read == due))?;
+            }
             let key = GroupKey { gid, epoch, activate_at: number, sealed: &sealed };
             check(&key, 10, |octets| GroupKey::read(octets).map(|read| read == key))?;
             let command = CommandId([dev.0, time.to_be_bytes()].concat().try_into().unwrap());

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use commands::approval::prehash;
 use commands::desk::Heard;
 use commands::front::{CommandId, CommandView, Front, OrderKind, Page, Part, Roles, Submission, TableRead};
 use commands::intent::SigningRequest;
+use commands::policy::Policy;
 use journal::Writer;
 use journal::files::ForgetfulFiles;
 use keystore::shipment::Shipment;
@@ -23,8 +25,8 @@ use node::{
     Batch, BatchPool, Context, Edge, EdgeName, Env, Meters, NodeError, NodeKind, NodeStatus, Value, WhenFull,
 };
 use seal::command::{Addressee, Command, SignedCommand, sign};
-use seal::ids::{Dev, Epoch, Gid, System};
-use seal::signature::SigningKey;
+use seal::ids::{Dev, Epoch, Gid, Sid, System};
+use seal::signature::{Signer, SigningKey};
 
 use super::common::device::PROFILE;
 use super::common::egress::SETTINGS;
@@ -35,6 +37,28 @@ const SYSTEM: System = System([0x5a; 8]);
 
 pub fn dev(number: u8) -> Dev {
     Dev([2, 0, 0, 0x4d, 0x47, 0, 0, number])
+}
+
+fn key(number: u8) -> SigningKey {
+    SigningKey::from_octets(&[number; 32]).unwrap()
+}
+
+/// One that names ada and bob, and lets ada ask too.
+fn policy() -> Policy {
+    let mut text = "policy = 1\nversion = 1\n[roles]\n[requesters]\n".to_owned();
+    for (number, name) in [(1, "ada"), (2, "bob")] {
+        let [_, xy @ ..] = key(number).verifying_key().uncompressed();
+        let (x, y) = xy.split_at(32);
+        let hex = seal::hex::Hex;
+        text += &format!("[[approver]]\nname = \"{name}\"\nx = \"{}\"\ny = \"{}\"\n", hex(x), hex(y));
+    }
+    Policy::read(&text).unwrap()
+}
+
+/// The approval of ada, 1, or bob, 2; of anybody else by another number.
+pub fn approval(digest: &[u8; 32], number: u8) -> [u8; 64] {
+    let Ok(signature) = key(number).sign(&prehash(digest));
+    signature
 }
 
 /// What a shard was told to send.
@@ -82,6 +106,8 @@ pub struct House {
     services: Services,
     meters: Meters,
     orders: Orders,
+    /// What is set otherwise than in most tests.
+    settings: Vec<(&'static str, Value)>,
     thread: Option<JoinHandle<Result<(), NodeError>>>,
 }
 
@@ -94,6 +120,18 @@ fn edge(port: &str, to: &str) -> Arc<Edge> {
 impl House {
     /// A house with so many registered devices.
     pub fn open(devices: u8) -> Self {
+        Self::open_with(devices, vec![])
+    }
+
+    /// The same with these settings of the desk.
+    pub fn open_with(devices: u8, settings: Vec<(&'static str, Value)>) -> Self {
+        let house = Self::without_policy(devices, settings);
+        house.services.provide("signer", Arc::new(policy()));
+        house
+    }
+
+    /// The same with a signer that has no policy.
+    pub fn without_policy(devices: u8, settings: Vec<(&'static str, Value)>) -> Self {
         let state = tempfile::tempdir().unwrap();
         let path = state.path().join(keystore::FOLDER);
         let mut text = format!("{}\n", keystore::shipment::HEADER);
@@ -145,6 +183,7 @@ impl House {
             services,
             meters,
             orders,
+            settings,
             thread: None,
         };
         house.start();
@@ -174,6 +213,7 @@ impl House {
         };
         let settings = [("grace_s", 0_i64), ("repeat_s", 1), ("group_lead_s", 0)];
         let settings = settings.map(|(key, value)| (key, Value::Integer(value)));
+        let settings = settings.into_iter().chain(self.settings.iter().cloned());
         let mut worker = CommandDeskKind.build(&config(&CommandDeskKind, settings), &env).unwrap();
         let mut neighbours = self.neighbours.lock().unwrap();
         neighbours.records = edge("records", "journal");
@@ -227,6 +267,27 @@ impl House {
         self.neighbours.lock().unwrap().heard.iter().map(|entry| entry.heard.clone()).collect()
     }
 
+    /// The same with its times.
+    pub fn entries(&self) -> Vec<DeskEntry> {
+        self.neighbours.lock().unwrap().heard.clone()
+    }
+
+    /// Something that another node writes to the journal.
+    pub fn record<R: Record>(&self, record: &R) {
+        self.neighbours.lock().unwrap().record(record);
+    }
+
+    /// Something that the desk told itself in an earlier life.
+    pub fn told_before(&self, entry: &DeskEntry) {
+        let mut batch = Batch::default();
+        entry.push(&mut batch);
+        self.neighbours.lock().unwrap().commit(&batch);
+    }
+
+    pub fn sid(&self, dev: Dev) -> Sid {
+        self.neighbours.lock().unwrap().directory.sid(dev).unwrap()
+    }
+
     /// Waits for the signed octets that go to a device.
     pub fn sent(&self, to: Dev) -> Vec<u8> {
         let to_it = |told: Told| matches!(&told, Told::Send(dev, _) if *dev == to).then_some(told);
@@ -245,11 +306,15 @@ impl House {
 
     /// Items of type 5 as the journal has them.
     pub fn report(&self, from: Dev, items: &[u8]) {
+        self.report_in(Epoch(0), from, items);
+    }
+
+    /// The same in this epoch.
+    pub fn report_in(&self, epoch: Epoch, from: Dev, items: &[u8]) {
         let neighbours = &mut *self.neighbours.lock().unwrap();
         let sid = neighbours.directory.sid(from).unwrap();
         let received = node::event::unix_ns();
-        let report =
-            Report { sid, dev: from, epoch: Epoch(0), origin: Origin::Control, seq: 0, iv: 0, received };
+        let report = Report { sid, dev: from, epoch, origin: Origin::Control, seq: 0, iv: 0, received };
         neighbours.append(record::REPORT, &[&report.head()[..], items].concat());
     }
 
@@ -263,7 +328,14 @@ impl House {
 
     /// The sum of a counter over its labels.
     pub fn sum(&self, name: &str) -> u64 {
+        self.sum_of(name, "")
+    }
+
+    /// The same over those with this value of some label; all with none.
+    pub fn sum_of(&self, name: &str, value: &str) -> u64 {
         let meters = self.meters.all().into_iter().filter(|meter| meter.name == name);
+        let meters =
+            meters.filter(|meter| value.is_empty() || meter.labels.iter().any(|(_, of)| of == value));
         meters
             .map(|meter| match meter.reading {
                 Reading::Counter(counter) => counter.get(),

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use commands::approval::{Approval, prehash};
 use commands::audit::AuditEntry;
+use commands::code::SignRefusal;
 use commands::front::CommandId;
 use commands::intent::{Intent, SigningRequest};
 use journal::Writer;
@@ -74,8 +75,8 @@ impl Means for Keys {
         vec![(ProfileId::of(PROFILE.as_bytes()), PROFILE.into())]
     }
 
-    fn is_fenced(&self) -> bool {
-        self.fenced.load(Ordering::SeqCst)
+    fn fence(&self) -> Result<(), SignRefusal> {
+        if self.fenced.load(Ordering::SeqCst) { Err(SignRefusal::Fence) } else { Ok(()) }
     }
 
     fn sign(&self, digest: &[u8; 32]) -> Result<[u8; SIGNATURE_LEN], String> {

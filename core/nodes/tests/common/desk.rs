@@ -3,13 +3,17 @@
 
 use std::collections::HashMap;
 
+use keystore::Vault;
 use metergraph_nodes::order::Order;
 use node::{Batch, Frame};
-use seal::command::{Addressee, Class};
-use seal::frame::FrameType;
+use seal::command::{Addressee, Class, Classes, KeyItem};
+use seal::frame::{FrameType, Head};
+use seal::ids::{Epoch, Gid};
 
+use super::device::plain;
 use super::graph::Graph;
-use super::meter::{Meter, command, frame_of};
+use super::ledger::Ledger;
+use super::meter::{Meter, command, items};
 use super::wait_for;
 
 /// An order, given or not yet.
@@ -37,10 +41,11 @@ pub struct Desk {
     given: Vec<(Asked, usize, u64)>,
     /// Orders of an earlier life that nobody knows the end of.
     open: Vec<Asked>,
-    /// By association or group, epoch and counter: what was sealed.
-    ledger: HashMap<(u32, u8, u32), Vec<u8>>,
+    pub ledger: Ledger,
     /// APDUs that came down, by type.
     pub came: HashMap<u8, usize>,
+    /// Their heads, in order.
+    pub heads: Vec<Head>,
 }
 
 impl Desk {
@@ -110,21 +115,104 @@ impl Desk {
     pub fn hear(&mut self, graph: &Graph, meters: &mut [Meter]) {
         let mut answers = Vec::new();
         for (_, apdu) in graph.sent() {
-            let (head, body) = frame_of(&apdu);
-            let key = (head.id, head.epoch_low, head.seq);
-            let sealed = [&head.octets()[..], &body].concat();
-            let before = self.ledger.insert(key, sealed.clone());
-            assert!(before.is_none_or(|before| before == sealed), "{key:?} was sealed twice");
+            let (head, body) = self.ledger.note(&apdu);
             *self.came.entry(head.frame_type.octet()).or_default() += 1;
+            self.heads.push(head);
             for meter in meters.iter_mut() {
                 let group = head.frame_type == FrameType::GroupCommand;
-                if group || head.sid() == meter.sid() {
-                    answers.extend(meter.hear(&head, &body));
+                if !meter.deaf && (group || head.sid() == meter.sid()) {
+                    let answer = meter.hear(&head, &body);
+                    answers.extend(answer.filter(|_| !meter.mute));
                 }
             }
         }
-        if !answers.is_empty() {
-            graph.send(1, &answers);
+        self.send(graph, &answers);
+    }
+
+    /// What devices say goes up.
+    pub fn send(&mut self, graph: &Graph, apdus: &[Vec<u8>]) {
+        if !apdus.is_empty() {
+            apdus.iter().for_each(|apdu| drop(self.ledger.note(apdu)));
+            graph.send(1, apdus);
         }
+    }
+
+    /// One fresh report of each meter that may send one.
+    pub fn report(&mut self, graph: &Graph, meters: &mut [Meter]) {
+        let ready = meters.iter_mut().filter(|meter| meter.has_room());
+        let apdus: Vec<Vec<u8>> = ready.map(|meter| meter.up(FrameType::Report, &plain())).collect();
+        self.send(graph, &apdus);
+    }
+
+    /// All that is not acknowledged, again.
+    pub fn repeat(&mut self, graph: &Graph, meters: &[Meter]) {
+        let heard = meters.iter().filter(|meter| !meter.mute);
+        let apdus: Vec<Vec<u8>> = heard.flat_map(Meter::repeats).collect();
+        self.send(graph, &apdus);
+    }
+
+    /// Repeats and hears until something holds.
+    pub fn until(
+        &mut self,
+        what: &str,
+        graph: &Graph,
+        meters: &mut [Meter],
+        holds: impl Fn(&[Meter]) -> bool,
+    ) {
+        let mut turn = 0;
+        wait_for(what, || {
+            self.settle(graph);
+            self.hear(graph, meters);
+            if holds(meters) {
+                return Some(());
+            }
+            turn += 1;
+            if turn % 50 == 0 {
+                self.repeat(graph, meters);
+            }
+            None
+        });
+    }
+
+    /// As [`Self::until`]: all that was said is acknowledged.
+    pub fn until_heard(&mut self, graph: &Graph, meters: &mut [Meter]) {
+        self.until("acknowledgements", graph, meters, |meters| meters.iter().all(Meter::is_heard));
+    }
+
+    /// Sends a signed command to one device.
+    pub fn tell(&mut self, graph: &Graph, meter: &Meter, class: Class, body: &[u8]) -> u32 {
+        let signed = self.sign(Addressee::Device(meter.dev()), class, body);
+        self.give(graph, &Order::Send { sid: meter.sid(), signed: &signed });
+        self.ctr
+    }
+
+    /// Draws a key for an epoch of a group and gives it to the group's shard; answers it, sealed.
+    pub fn key(&mut self, graph: &Graph, gid: Gid, epoch: Epoch, activate_at: u32) -> Vec<u8> {
+        let vault: std::sync::Arc<Vault> = graph.services.find("keys").unwrap();
+        let sealed = vault.draw_group_key(gid, epoch).unwrap();
+        self.give(graph, &Order::GroupKey { gid, epoch, activate_at, sealed: &sealed });
+        sealed
+    }
+
+    /// Makes all meters members of a group.
+    pub fn join(&mut self, graph: &Graph, gid: Gid, meters: &mut [Meter]) {
+        let body = items(&[KeyItem::Join { gid, classes: Classes(0x3f) }]);
+        meters.iter().for_each(|meter| _ = self.tell(graph, meter, Class::Keys, &body));
+        let joined = |meters: &[Meter]| meters.iter().all(|meter| meter.is_member(gid) && meter.is_heard());
+        self.until("members", graph, meters, joined);
+    }
+
+    /// Has all meters given the key of an epoch.
+    pub fn deliver(
+        &mut self,
+        graph: &Graph,
+        gid: Gid,
+        (epoch, activate_at, sealed): (Epoch, u32, &[u8]),
+        meters: &mut [Meter],
+    ) {
+        for meter in meters.iter() {
+            self.give(graph, &Order::Deliver { sid: meter.sid(), gid, epoch, activate_at, sealed });
+        }
+        self.until("keys", graph, meters, |meters| meters.iter().all(|meter| meter.has_key(gid, epoch)));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use end_device::report::ReportLayout;
-use seal::ids::Sid;
+use seal::ids::{Dev, Sid};
 
 use super::device::layout;
 use super::graph::Graph;
@@ -73,7 +73,12 @@ impl Fleet {
 
     /// Hears what came down so far.
     pub fn hear(&mut self, site: &Site, graph: &Graph) {
-        for (_, apdu) in graph.sent() {
+        self.hear_all(site, graph.sent().into_iter().map(|(_, apdu)| apdu));
+    }
+
+    /// As [`Self::hear`], of what somebody else took.
+    pub fn hear_all(&mut self, site: &Site, apdus: impl IntoIterator<Item = Vec<u8>>) {
+        for apdu in apdus {
             let mut devices = site.devices.iter().zip(&mut self.states);
             let (head, ack, state) = devices
                 .find_map(|(device, state)| device.open(&apdu).map(|(head, ack)| (head, ack, state)))
@@ -114,8 +119,13 @@ impl Fleet {
     /// Judges journal and exports of a head-end that has ended: every acknowledged report exactly once,
     /// every other one at most once.
     pub fn judge(&self, site: &Site, exported: bool) {
+        self.judge_beside(site, exported, None);
+    }
+
+    /// As [`Self::judge`], beside a device that is none of the fleet's.
+    pub fn judge_beside(&self, site: &Site, exported: bool, other: Option<Dev>) {
         let mut journaled: HashMap<String, usize> = HashMap::new();
-        for (report, _) in site.reports() {
+        for (report, _) in site.reports().into_iter().filter(|(report, _)| Some(report.dev) != other) {
             *journaled.entry(report.message_id()).or_default() += 1;
         }
         let mut rows: HashMap<String, usize> = HashMap::new();

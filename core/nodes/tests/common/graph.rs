@@ -1,5 +1,5 @@
 //! One life of a head-end: every node with its edges, each instance on a thread that starts it anew when it
-//! fails, as the runtime does.
+//! fails, as the runtime does. Those who command, register and monitor are there where a test wishes for them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -7,13 +7,18 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use metergraph_nodes::audit_log::AuditLogKind;
+use metergraph_nodes::command_desk::CommandDeskKind;
+use metergraph_nodes::command_signer::CommandSignerKind;
 use metergraph_nodes::decrypt::DecryptKind;
 use metergraph_nodes::downlink::DownlinkKind;
+use metergraph_nodes::event_monitor::EventMonitorKind;
 use metergraph_nodes::ingress::IngressKind;
 use metergraph_nodes::journal::{FileLayer, JournalKind, Log};
 use metergraph_nodes::key_store::KeyStoreKind;
 use metergraph_nodes::load_balancer::LoadBalancerKind;
 use metergraph_nodes::mdm_egress::MdmEgressKind;
+use metergraph_nodes::registrar::RegistrarKind;
 use node::context::{Orders, Output, Wiring};
 use node::env::{Services, Wire};
 use node::event::EventEdge;
@@ -24,7 +29,11 @@ use node::{
 };
 
 use super::site::Site;
+use super::tap::Tap;
 use super::wait_for;
+
+/// What a program brings, once the key store is open.
+pub type Lend = Arc<dyn Fn(&Services) + Send + Sync>;
 
 /// What a test wants otherwise than the defaults.
 #[derive(Clone)]
@@ -38,11 +47,31 @@ pub struct Wishes {
     pub settings: Vec<(&'static str, &'static str, Value)>,
     /// Batches of each edge.
     pub batches_max: usize,
+    /// With a second transport, down alone.
+    pub lan: bool,
+    /// With desk, signer and audit log; the test may hand intents to the signer itself.
+    pub commands: bool,
+    /// With a registrar.
+    pub registrar: bool,
+    /// With an event monitor.
+    pub monitor: bool,
+    pub lend: Option<Lend>,
 }
 
 impl Default for Wishes {
     fn default() -> Self {
-        Self { shards: 1, mdm: false, journal: true, settings: Vec::new(), batches_max: 64 }
+        Self {
+            shards: 1,
+            mdm: false,
+            journal: true,
+            settings: Vec::new(),
+            batches_max: 64,
+            lan: false,
+            commands: false,
+            registrar: false,
+            monitor: false,
+            lend: None,
+        }
     }
 }
 
@@ -71,18 +100,25 @@ pub struct Graph {
     pub meters: Meters,
     pub services: Services,
     pub received: Arc<Edge>,
-    transmit: Arc<Edge>,
+    /// By transport.
+    transmit: Vec<Arc<Edge>>,
     /// To each shard, from a desk that the test plays; only beside a key store.
     pub orders: Vec<Arc<Edge>>,
+    /// To the signer, past the desk.
+    pub intents: Option<Arc<Edge>>,
+    /// Between audit log and journal.
+    pub tap: Option<Tap>,
     /// From the first shard to the journal.
     pub records: Arc<Edge>,
     events: Vec<Arc<EventEdge>>,
+    /// The monitor's.
+    monitored: Option<Vec<Arc<EventEdge>>>,
     instances: Vec<Instance>,
     /// How the graph ends, once it does.
     ending: Arc<Mutex<Ending>>,
 }
 
-const WIRES: [(&str, &str, &str); 9] = [
+const WIRES: [(&str, &str, &str); 23] = [
     ("transport:wan", "received", "ingress"),
     ("ingress", "apdus", "balancer"),
     ("balancer", "frames", "decrypt"),
@@ -92,7 +128,52 @@ const WIRES: [(&str, &str, &str); 9] = [
     ("journal", "log", "mdm"),
     ("journal", "log", "keys"),
     ("desk", "orders", "decrypt"),
+    ("decrypt", "sealed", "downlink-lan"),
+    ("downlink-lan", "transmit", "transport:lan"),
+    ("desk", "intents", "signer"),
+    ("office", "intents", "signer"),
+    ("desk", "records", "journal"),
+    ("journal", "log", "desk"),
+    ("signer", "records", "journal"),
+    ("signer", "audit", "audit"),
+    ("audit", "records", "tap"),
+    ("tap", "records", "journal"),
+    ("balancer", "registrations", "registrar"),
+    ("registrar", "orders", "decrypt"),
+    ("registrar", "sealed", "downlink"),
+    ("journal", "log", "registrar"),
 ];
+
+/// In the order in which they end.
+const NODES: [&str; 13] = [
+    "ingress",
+    "balancer",
+    "registrar",
+    "desk",
+    "signer",
+    "audit",
+    "decrypt",
+    "downlink",
+    "downlink-lan",
+    "journal",
+    "mdm",
+    "keys",
+    "monitor",
+];
+
+impl Wishes {
+    /// Whether a node is wished for, or there in any case; a test may play it.
+    fn has(&self, node: &str) -> bool {
+        match node {
+            "mdm" => self.mdm,
+            "downlink-lan" | "transport:lan" => self.lan,
+            "signer" | "audit" | "office" | "tap" => self.commands,
+            "registrar" => self.registrar,
+            "monitor" => self.monitor,
+            _ => true,
+        }
+    }
+}
 
 fn kind(node: &str) -> Arc<dyn NodeKind> {
     match node {
@@ -100,7 +181,12 @@ fn kind(node: &str) -> Arc<dyn NodeKind> {
         "balancer" => Arc::new(LoadBalancerKind),
         "decrypt" => Arc::new(DecryptKind),
         "journal" => Arc::new(JournalKind),
-        "downlink" => Arc::new(DownlinkKind),
+        "downlink" | "downlink-lan" => Arc::new(DownlinkKind),
+        "registrar" => Arc::new(RegistrarKind),
+        "desk" => Arc::new(CommandDeskKind),
+        "signer" => Arc::new(CommandSignerKind),
+        "audit" => Arc::new(AuditLogKind),
+        "monitor" => Arc::new(EventMonitorKind),
         "mdm" => Arc::new(MdmEgressKind),
         "keys" => Arc::new(KeyStoreKind),
         other => panic!("{other}"),
@@ -130,8 +216,12 @@ impl Graph {
         }
         let follows = site.vault.is_none();
         services.provide("", Arc::new(FileLayer(Arc::clone(&site.files))));
-        let wires = WIRES.into_iter().filter(|(from, _, to)| {
-            (wishes.mdm || *to != "mdm") && (follows || !(*from == "desk" || *to == "keys"))
+        let wires = WIRES.into_iter().filter(|(from, port, to)| {
+            // A desk of its own reads and writes; one that the test plays gives orders alone.
+            let desk = (wishes.commands || *port == "orders") && follows;
+            let fits =
+                |node: &str| wishes.has(node) && (desk || node != "desk") && (follows || node != "keys");
+            fits(from) && fits(to)
         });
         let wires: Vec<Wire> = wires
             .map(|(from, port, to)| Wire { from: from.into(), port: port.into(), to: to.into() })
@@ -159,37 +249,59 @@ impl Graph {
             pool: BatchPool::new(64),
             status: NodeStatus::default(),
             wires: Arc::new(wires),
-            transports: Arc::new(vec!["wan".to_owned()]),
+            transports: Arc::new(vec!["wan".to_owned(), "lan".to_owned()]),
             transport: Some("wan".to_owned()),
         };
         let find = |from: &str, to: &str| {
             let mut edges = edges.iter();
             Arc::clone(edges.find(|edge| edge.name().from == from && edge.name().to == to).unwrap())
         };
+        let mut transmit = vec![find("downlink", "transport:wan")];
+        transmit.extend(wishes.lan.then(|| find("downlink-lan", "transport:lan")));
+        let ordering = |edge: &&Arc<Edge>| edge.name().from == "desk" && edge.name().port == "orders";
+        let played = edges.iter().filter(|edge| !wishes.commands && ordering(edge)).cloned();
         let mut graph = Self {
             meters,
             services,
             received: find("transport:wan", "ingress"),
-            transmit: find("downlink", "transport:wan"),
-            orders: edges.iter().filter(|edge| edge.name().from == "desk").cloned().collect(),
+            transmit,
+            orders: played.collect(),
+            intents: wishes.commands.then(|| find("office", "signer")),
+            tap: wishes.commands.then(|| Tap::between(find("audit", "tap"), find("tap", "journal"))),
             records: find("decrypt", "journal"),
             events: Vec::new(),
+            monitored: wishes.monitor.then(Vec::new),
             instances: Vec::new(),
             ending: Arc::default(),
         };
         // The journal is built before those that look for it run.
-        let mut nodes = vec!["journal", "keys", "mdm", "downlink", "decrypt", "balancer", "ingress"];
+        let mut nodes = vec![
+            "journal",
+            "keys",
+            "audit",
+            "signer",
+            "desk",
+            "registrar",
+            "mdm",
+            "downlink",
+            "downlink-lan",
+            "decrypt",
+            "balancer",
+            "ingress",
+            "monitor",
+        ];
         nodes.retain(|node| match *node {
-            "mdm" => wishes.mdm,
-            "journal" => wishes.journal,
             "keys" => follows,
-            _ => true,
+            "journal" => wishes.journal,
+            "desk" => wishes.commands,
+            node => wishes.has(node),
         });
         if !wishes.journal {
             let log = Log::new(Arc::clone(&site.files), site.state().join("journal"));
             graph.services.provide("journal", Arc::new(log));
         }
         for node in nodes {
+            let transport = if node == "downlink-lan" { "lan" } else { "wan" };
             for number in 0..count(node) {
                 let kind = kind(node);
                 let settings = wishes.settings.iter().filter(|(of, ..)| *of == node);
@@ -200,9 +312,13 @@ impl Graph {
                     instance: number,
                     instances: count(node),
                     status: status.clone(),
+                    transport: Some(transport.to_owned()),
                     ..env.clone()
                 };
                 graph.add(node, number, &edges, kind, config, env);
+            }
+            if node == "keys" {
+                wishes.lend.iter().for_each(|lend| lend(&graph.services));
             }
         }
         graph
@@ -234,12 +350,22 @@ impl Graph {
             to: "monitor".to_owned(),
             to_instance: 0,
         };
-        let events = Arc::new(EventEdge::new(edge, 1 << 14, WhenFull::Collapse));
-        self.events.push(Arc::clone(&events));
+        let new = || Arc::new(EventEdge::new(edge.clone(), 1 << 14, WhenFull::Collapse));
+        let mut events = vec![new()];
+        self.events.push(Arc::clone(&events[0]));
+        let mut event_inputs = Vec::new();
+        match &mut self.monitored {
+            Some(monitored) if node == "monitor" => event_inputs.clone_from(monitored),
+            Some(monitored) => {
+                events.push(new());
+                monitored.extend(events.last().cloned());
+            }
+            None => {}
+        }
         let worker = kind.build(&config, &env).unwrap_or_else(|error| panic!("{error:?}"));
         let orders = Arc::new(Mutex::new(Orders::default()));
         // What goes down is counted apart.
-        let name = if node == "downlink" {
+        let name = if node.starts_with("downlink") {
             "metergraph_apdus_downstream_dropped_total"
         } else {
             "metergraph_frames_dropped_total"
@@ -249,6 +375,7 @@ impl Graph {
             inputs: inputs.clone(),
             outputs: outputs.clone(),
             events,
+            event_inputs,
             status: env.status.clone(),
             orders: Arc::clone(&orders),
             ending: Arc::clone(&self.ending),
@@ -278,9 +405,14 @@ impl Graph {
 
     /// What came down since the last look: link and APDU.
     pub fn sent(&self) -> Vec<(u32, Vec<u8>)> {
+        self.sent_over(0).into_iter().map(|(frame, apdu)| (frame.link, apdu)).collect()
+    }
+
+    /// As [`Self::sent`], over a transport, with the descriptors.
+    pub fn sent_over(&self, transport: usize) -> Vec<(Frame, Vec<u8>)> {
         let mut sent = Vec::new();
-        while let Some((_, batch)) = self.transmit.take() {
-            sent.extend(batch.frames.iter().map(|frame| (frame.link, batch.octets(frame).unwrap().to_vec())));
+        while let Some((_, batch)) = self.transmit[transport].take() {
+            sent.extend(batch.frames.iter().map(|frame| (*frame, batch.octets(frame).unwrap().to_vec())));
         }
         sent
     }
@@ -288,7 +420,7 @@ impl Graph {
     /// The next APDU that comes down.
     pub fn next_sent(&self) -> (u32, Vec<u8>) {
         wait_for("an APDU downstream", || {
-            let (_, batch) = self.transmit.take()?;
+            let (_, batch) = self.transmit[0].take()?;
             assert_eq!(batch.len(), 1, "one at a time");
             Some((batch.frames[0].link, batch.octets(&batch.frames[0]).unwrap().to_vec()))
         })
@@ -359,6 +491,11 @@ impl Graph {
         self.instance(node, number).inputs.iter().map(|edge| edge.frames().0).sum()
     }
 
+    /// Batches that the journal has taken and not settled.
+    pub fn records_in_hand(&self) -> u64 {
+        self.instance("journal", 0).inputs.iter().map(|edge| edge.taken() - edge.settled()).sum()
+    }
+
     pub fn status(&self, node: &str) -> NodeStatus {
         self.instance(node, 0).status.clone()
     }
@@ -378,8 +515,11 @@ impl Graph {
     pub fn drain(mut self) -> Self {
         *self.ending.lock().unwrap() = Ending::Drain;
         self.received.close();
-        self.orders.iter().for_each(|edge| edge.close());
-        for node in ["ingress", "balancer", "decrypt", "downlink", "journal", "mdm", "keys"] {
+        self.orders.iter().chain(&self.intents).for_each(|edge| edge.close());
+        for node in NODES {
+            if node == "monitor" {
+                self.monitored.iter().flatten().for_each(|edge| edge.close());
+            }
             for instance in self.instances.iter_mut().filter(|instance| instance.node == node) {
                 instance.orders.lock().unwrap().drain();
                 instance.thread.take().unwrap().join().unwrap();
@@ -408,7 +548,8 @@ impl Graph {
                     from != "decrypt"
                         || metergraph_nodes::record::kind_of(frame) == metergraph_nodes::record::REPORT
                 });
-                if !from.starts_with("transport") && from != "desk" && edge.name().to != "downlink" {
+                let counts = ["ingress", "balancer", "decrypt"].contains(&from);
+                if counts && !edge.name().to.starts_with("downlink") {
                     left.add(frames.count() as u64);
                 }
             }
@@ -426,7 +567,8 @@ impl Graph {
 struct Run {
     inputs: Vec<Arc<Edge>>,
     outputs: Vec<Output>,
-    events: Arc<EventEdge>,
+    events: Vec<Arc<EventEdge>>,
+    event_inputs: Vec<Arc<EventEdge>>,
     status: NodeStatus,
     orders: Arc<Mutex<Orders>>,
     ending: Arc<Mutex<Ending>>,
@@ -448,7 +590,8 @@ impl Run {
                     let mut context = Context::new(Wiring {
                         inputs: self.inputs.clone(),
                         outputs: self.outputs.clone(),
-                        event_outputs: vec![Arc::clone(&self.events)],
+                        event_inputs: self.event_inputs.clone(),
+                        event_outputs: self.events.clone(),
                         status: self.status.clone(),
                         orders: self.orders.lock().unwrap().clone(),
                         dropped: self.dropped.clone(),

@@ -63,6 +63,10 @@ pub struct Meter {
     pub refused: Vec<String>,
     /// Commands that it was told to execute, by addressee and counter.
     pub executed: Vec<(Addressee, u32)>,
+    /// What comes down for it is lost.
+    pub deaf: bool,
+    /// What it says is lost.
+    pub mute: bool,
 }
 
 impl Meter {
@@ -85,6 +89,8 @@ impl Meter {
             acknowledged: BTreeSet::new(),
             refused: Vec::new(),
             executed: Vec::new(),
+            deaf: false,
+            mute: false,
         }
     }
 
@@ -124,6 +130,10 @@ impl Meter {
         let apdu = carry(Some(&self.device.title), &frame);
         self.unacknowledged.insert((sid, epoch, seq), apdu.clone());
         apdu
+    }
+
+    pub fn is_heard(&self) -> bool {
+        self.unacknowledged.is_empty()
     }
 
     /// All that is not acknowledged, again.
@@ -179,6 +189,11 @@ impl Meter {
 
     pub fn is_member(&self, gid: Gid) -> bool {
         self.receiver.groups.classes(gid).is_some()
+    }
+
+    pub fn has_key(&self, gid: Gid, epoch: Epoch) -> bool {
+        let mut groups = self.receiver.groups.all().iter().filter(|group| group.gid == gid);
+        groups.any(|group| group.held.iter().any(|held| held.epoch() == epoch))
     }
 }
 

@@ -9,14 +9,19 @@
 )]
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod agent;
 pub mod desk;
 pub mod device;
 pub mod egress;
 pub mod fleet;
 pub mod gated;
 pub mod graph;
+pub mod lab;
+pub mod ledger;
 pub mod meter;
+pub mod office;
 pub mod site;
+pub mod tap;
 pub mod vectors;
 
 use std::time::{Duration, Instant};
