@@ -79,6 +79,12 @@ def main() -> None:
                 seed("command", octets)
                 for octet in range(6):
                     seed("command", bytes([octet]) + octets)
+    for name in ["restore", "registration-repeats"]:
+        vectors = load(f"extended/{name}.json")
+        for frame in hex_values(vectors, "frame"):
+            seed("edhoc_message_1" if frame[:1] == b"\x18" else "profile1_frame", frame[frame[:1] == b"\x18":])
+        for signed in hex_values(vectors, "signed"):
+            seed("command", signed)
     for path in sorted(ROOT.glob("graphs/*.toml")) + sorted(ROOT.glob("tests/diagnostics/*/graph.toml")):
         seed("graph_file", path.read_bytes())
     for path in sorted(ROOT.glob("graphs/profiles/*.toml")):

@@ -25,11 +25,8 @@ fn must(arguments: &[&str]) -> String {
     printed
 }
 
-/// The sum of a metric over all nodes, as the head-end says it.
 fn gauge(lab: &Lab, name: &str) -> Option<i64> {
-    let status = lab.status()?;
-    let samples = status.meters.iter().filter(|line| line.name == name);
-    Some(samples.map(|line| line.value).sum())
+    lab.status().map(|status| status.sum(name, None))
 }
 
 fn wait(what: &str, lab: &Lab, holds: impl Fn() -> bool) {

@@ -5,89 +5,9 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde_json::Value;
-use support::lab::Lab;
-use support::program;
-
-/// A laboratory with a policy and the token of one who may everything.
-struct Office {
-    lab: Lab,
-    token: String,
-}
-
-impl Office {
-    fn open(devices: u32) -> Self {
-        let lab = Lab::registering(devices);
-        let text = lab.graph_text("").replace("[node.desk]\n", "[node.desk]\nrepeat_s = 2\ncatch_up_s = 6\n");
-        std::fs::write(lab.graph(), text).unwrap();
-        let root = lab.file("root.key").display().to_string();
-        let state = lab.state().display().to_string();
-        let run = |arguments: &[&str]| {
-            let output = program().args(arguments).output().unwrap();
-            assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-            String::from_utf8(output.stdout).unwrap().trim().to_owned()
-        };
-        run(&["policy", "sample", "--state", &state, "--lab-root", &root]);
-        let roles = "reader,operator,approver,security";
-        let token = run(&["token", "add", "alice", "--role", roles, "--state", &state]);
-        Self { lab, token }
-    }
-
-    /// Runs `metergraph ARGUMENTS --json` against the interface: exit code, what it printed, what it said.
-    fn call(&self, arguments: &[&str]) -> (i32, Value, String) {
-        let api = format!("http://127.0.0.1:{}", self.lab.api);
-        let output = program()
-            .args(arguments)
-            .args(["--api", &api, "--json"])
-            .env("METERGRAPH_TOKEN", &self.token)
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let printed = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-        (output.status.code().unwrap(), printed, said)
-    }
-
-    /// As [`Self::call`], for what must succeed.
-    fn done(&self, arguments: &[&str]) -> Value {
-        let (code, printed, said) = self.call(arguments);
-        assert_eq!(code, 0, "{arguments:?}: {printed} {said}: {}", self.lab.log());
-        printed
-    }
-
-    /// Waits until `good` says so of what a call prints.
-    fn until(&self, arguments: &[&str], good: impl Fn(&Value) -> bool) -> Value {
-        let since = Instant::now();
-        loop {
-            let (_, printed, said) = self.call(arguments);
-            if good(&printed) {
-                return printed;
-            }
-            assert!(
-                since.elapsed() < Duration::from_secs(60),
-                "{arguments:?}: {printed} {said}: {}",
-                self.lab.log()
-            );
-            std::thread::sleep(Duration::from_millis(300));
-        }
-    }
-
-    /// Waits until this device has registered.
-    fn registered(&self, dev: &str) {
-        self.until(&["device", "show", dev], |device| device["sid"].is_string());
-    }
-
-    fn approve(&self, id: &str, name: &str) -> (i32, Value, String) {
-        let key = self.lab.file(&format!("{name}.key")).display().to_string();
-        self.call(&["command", "approve", id, "--key", &key, "--name", name])
-    }
-}
-
-/// The lab's device of this number.
-fn dev(number: u32) -> String {
-    format!("0200004d47{number:06x}")
-}
+use support::office::{Office, dev};
 
 #[test]
 fn a_meter_is_read_disconnected_and_reconnected_and_signs_what_it_did() {
@@ -145,6 +65,10 @@ fn a_group_is_told_at_once_and_its_epochs_advance_over_a_killed_head_end() {
     let id = asked["id"].as_str().unwrap();
     let (code, _, said) = office.approve(id, "ada");
     assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains("start procedure SP21 (direct load control)"),
+        "what is approved, in words: {said}"
+    );
     office.approve(id, "ada");
     let waiting = office.done(&["command", "show", id]);
     assert_ne!(waiting["state"], "ended", "{waiting}");

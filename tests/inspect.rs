@@ -66,7 +66,9 @@ fn compare(seen: &[Value], messages: &[Value]) {
 #[test]
 fn vector_messages_from_hex() {
     let Some(messages) = messages() else { return };
-    compare(&inspect("messages.hex", &messages), &messages);
+    if support::has("c1222/messages.hex") {
+        compare(&inspect("messages.hex", &messages), &messages);
+    }
 }
 
 #[test]
@@ -100,7 +102,7 @@ fn vector_segments_are_joined() {
 fn vector_forgeries_with_a_short_header_are_named() {
     let Some(eax) = support::json("c1222/eax_prime.json") else { return };
     let cases = eax["must_reject"].as_array().unwrap();
-    assert!(!cases.is_empty());
+    assert!(!cases.is_empty() || !support::own_vectors());
     // An APDU whose canonified cleartext is one block: A8, BE up to the control octet, key id and IV only.
     let apdu = "6015a803020101be0e280c810a880000000000000000 00".replace(' ', "");
     let folder = tempfile::tempdir().unwrap();

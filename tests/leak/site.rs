@@ -40,6 +40,7 @@ impl Site {
             port: free_port(),
             http: free_port(),
             api: free_port(),
+            env: Vec::new(),
         };
         let mut octets = [0; 8];
         getrandom::fill(&mut octets).unwrap();

@@ -3,11 +3,11 @@
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{metergraph, program, root};
+use super::{program, root};
 
 /// The installation's identity in tests: a public test value.
 pub const SYSTEM: &str = "0011223344556677";
@@ -21,6 +21,8 @@ pub struct Lab {
     pub http: u16,
     /// Where its interface is.
     pub api: u16,
+    /// What tokens need in the environment.
+    pub env: Vec<(String, PathBuf)>,
 }
 
 /// A child process that is killed when dropped.
@@ -49,14 +51,27 @@ pub fn free_port() -> u16 {
 }
 
 impl Lab {
-    /// A laboratory with so many profile-1 devices; `more` is appended to the shipment file.
-    pub fn new(devices: u32, more: &str) -> Self {
-        let lab = Self {
+    /// Without devices, keys and a graph.
+    pub fn empty() -> Self {
+        Self {
             folder: tempfile::tempdir().unwrap(),
             port: free_port(),
             http: free_port(),
             api: free_port(),
-        };
+            env: Vec::new(),
+        }
+    }
+
+    /// The program, with what its tokens need.
+    pub fn program(&self) -> Command {
+        let mut command = program();
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// A laboratory with so many profile-1 devices; `more` is appended to the shipment file.
+    pub fn new(devices: u32, more: &str) -> Self {
+        let lab = Self::empty();
         lab.must(
             &["keys", "sample", "--devices", &devices.to_string(), "--profile"],
             &[&root().join("graphs/profiles/residential.toml"), Path::new("--out"), &lab.shipment()],
@@ -71,17 +86,24 @@ impl Lab {
 
     /// A laboratory whose devices are only known by a manifest: they have to register.
     pub fn registering(devices: u32) -> Self {
-        let lab = Self {
-            folder: tempfile::tempdir().unwrap(),
-            port: free_port(),
-            http: free_port(),
-            api: free_port(),
-        };
+        Self::with_tokens(devices, |_| None)
+    }
+
+    /// As [`Self::registering`], with the tokens of a configuration: `prepare` makes them, and answers its file.
+    pub fn with_tokens(devices: u32, prepare: impl FnOnce(&mut Self) -> Option<PathBuf>) -> Self {
+        let mut lab = Self::empty();
+        let tokens = prepare(&mut lab);
         let (root_key, devices) = (lab.file("root.key"), devices.to_string());
-        lab.must(
-            &["keys", "init", "--system", SYSTEM, "--lab-root"],
-            &[&root_key, Path::new("--state"), &lab.state()],
-        );
+        let state = lab.state();
+        let mut init = vec![root_key.as_path(), Path::new("--state"), &state];
+        if let Some(tokens) = &tokens {
+            lab.must(
+                &["keys", "ceremony", "--token"],
+                &[tokens, Path::new("--transcript"), &lab.file("made.txt")],
+            );
+            init.extend([Path::new("--token"), tokens]);
+        }
+        lab.must(&["keys", "init", "--system", SYSTEM, "--lab-root"], &init);
         lab.must(
             &["keys", "sample", "--manifest", "--devices", &devices, "--lab-root"],
             &[
@@ -101,19 +123,38 @@ impl Lab {
 
     /// A fleet of whole end devices, which register.
     pub fn devices(&self, more: &[&str]) -> Running {
+        self.devices_at(self.port, more)
+    }
+
+    /// As [`Self::devices`], by way of another port.
+    pub fn devices_at(&self, port: u16, more: &[&str]) -> Running {
+        self.devices_of("lab.secrets.csv", port, more)
+    }
+
+    /// As [`Self::devices_at`], those of another file.
+    pub fn devices_of(&self, secrets: &str, port: u16, more: &[&str]) -> Running {
         let mut command = program();
-        command.arg("fleet").arg("--manifest-secrets").arg(self.file("lab.secrets.csv"));
-        command.args(["--connect", &format!("127.0.0.1:{}", self.port), "--json", "--ledger"]);
+        command.arg("fleet").arg("--manifest-secrets").arg(self.file(secrets));
+        command.args(["--connect", &format!("127.0.0.1:{port}"), "--json", "--ledger"]);
         command.arg(self.file("ledger")).args(more);
         let out = std::fs::File::create(self.file("fleet.json")).unwrap();
         let log = std::fs::File::create(self.file("fleet.log")).unwrap();
         Running(command.stdout(out).stderr(log).spawn().unwrap())
     }
 
+    /// A second laboratory from a copy of this one's state, its tokens with it. Both must stand still.
+    pub fn copy(&self) -> Self {
+        let copy = Self { env: self.env.clone(), ..Self::empty() };
+        let copied = Command::new("cp").arg("-a").arg(self.state()).arg(copy.state()).status().unwrap();
+        assert!(copied.success(), "{}", copy.state().display());
+        std::fs::write(copy.graph(), copy.graph_text("")).unwrap();
+        copy
+    }
+
     fn must(&self, words: &[&str], paths: &[&Path]) {
         let mut arguments: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         arguments.extend(paths.iter().map(|path| path.display().to_string()));
-        let output = metergraph(&arguments);
+        let output = self.program().args(&arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
@@ -155,7 +196,7 @@ impl Lab {
     /// Starts the head-end.
     pub fn head_end_unready(&self) -> Running {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.file("log")).unwrap();
-        let mut command = program();
+        let mut command = self.program();
         command.arg("run").arg(self.graph()).arg("--state").arg(self.state());
         command.args(["--log", "json", "--report"]).arg(self.file("report.json"));
         Running(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())

@@ -3,6 +3,9 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 pub mod lab;
+pub mod office;
+pub mod story;
+pub mod tap;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

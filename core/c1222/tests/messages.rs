@@ -128,8 +128,11 @@ fn vector_messages_services() {
             for (at, octets) in services.iter().enumerate() {
                 assert!(!ServiceCode::is_request(octets[0]), "{id}");
                 let response = Response::decode(octets, codes.get(at).copied(), Leniency::Strict).unwrap();
-                assert!(!codes.is_empty() || matches!(response, Response::Other(_)), "{id}");
-                assert_fault(id, response.check());
+                // Without its request nobody knows what a response holds; others' files may lack one.
+                if !codes.is_empty() || !are_foreign() {
+                    assert!(!codes.is_empty() || matches!(response, Response::Other(_)), "{id}");
+                    assert_fault(id, response.check());
+                }
                 writer.response(&response);
             }
         }

@@ -1,6 +1,7 @@
 //! The bodies of commands: what each order is in services of C12.22, or in items of class 4.
 
 mod recipes;
+mod shown;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use seal::ids::Gid;
 use crate::front::{OrderKind, Part, TableRead};
 
 pub use recipes::{Firmware, Recipes, RecipesError};
+pub use shown::shown;
 
 /// Why an order has no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

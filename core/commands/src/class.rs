@@ -126,10 +126,12 @@ mod tests {
 
     #[test]
     fn vector_commands_are_admitted_or_refused_by_their_class() {
-        let folder = std::env::var_os("METERGRAPH_VECTORS").map(PathBuf::from);
-        let lent = folder.is_some();
-        let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors");
-        let path = folder.unwrap_or_else(|| default.into()).join("profile/device-refusals.json");
+        let given = std::env::var_os("METERGRAPH_VECTORS");
+        let lent = given.is_some();
+        let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let folder = repository.join(given.as_deref().unwrap_or("tests/vectors".as_ref()));
+        assert!(folder.is_dir(), "no folder {}", folder.display());
+        let path = folder.join("profile/device-refusals.json");
         let Ok(text) = std::fs::read_to_string(&path) else {
             assert!(lent, "{} is not there", path.display());
             println!("{} is not there", path.display());

@@ -1,6 +1,6 @@
 //! Why the signer signs not: the codes of security layer §10.
 
-use seal::ids::Dev;
+use seal::ids::{Dev, Gid};
 
 /// Why a command is not signed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +27,19 @@ pub enum SignRefusal {
     /// No such end device, or a group without members.
     #[error("SEC-CMD-POLICY: {0}")]
     Nobody(&'static str),
+    /// The members are others than those for whom it was asked.
+    #[error(
+        "SEC-CMD-POLICY: the intent is for version {intent} of the membership of group {gid}, in the signer's \
+         ledger it is {ledger}: members came or went since; ask again"
+    )]
+    Membership {
+        /// The group.
+        gid: Gid,
+        /// What the intent says.
+        intent: u64,
+        /// That of the signer's own ledger.
+        ledger: u64,
+    },
     /// Fewer different approvers than it takes.
     #[error("SEC-CMD-APPROVAL: {have} of {need} different approvers approve")]
     Approval {
@@ -98,9 +111,12 @@ impl SignRefusal {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::NoPolicy | Self::Foreign(_) | Self::Requester { .. } | Self::When(_) | Self::Nobody(_) => {
-                "SEC-CMD-POLICY"
-            }
+            Self::NoPolicy
+            | Self::Foreign(_)
+            | Self::Requester { .. }
+            | Self::When(_)
+            | Self::Nobody(_)
+            | Self::Membership { .. } => "SEC-CMD-POLICY",
             Self::Approval { .. } => "SEC-CMD-APPROVAL",
             Self::Class { .. } => "SEC-CMD-CLASS",
             Self::Legacy(_) => "SEC-LEGACY",

@@ -5,6 +5,7 @@
 //! the next scheduled epoch leaves the removed without a key; at once where that was asked for.
 
 mod book;
+mod membership;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,6 +16,7 @@ use crate::desk::{Action, Heard};
 use crate::front::{GroupView, Page};
 
 use book::{Book, GroupEpoch};
+pub use membership::Membership;
 
 /// Groups that there are at most.
 pub const GROUPS_MAX: usize = 4096;
@@ -129,6 +131,12 @@ impl Groups {
         self.books.get(&gid).map(|book| (book.version, book.members.len() as u64))
     }
 
+    /// Who its members are, in a number: what an intent to the group has.
+    #[must_use]
+    pub fn membership(&self, gid: Gid) -> Option<Membership> {
+        self.books.get(&gid).map(|book| book.membership)
+    }
+
     /// Its members.
     pub fn members(&self, gid: Gid) -> impl Iterator<Item = Dev> + '_ {
         self.books.get(&gid).into_iter().flat_map(|book| book.members.iter().copied())
@@ -177,10 +185,12 @@ impl Groups {
             GroupChange::Jump { gid, by } => self.of_gid(*gid, |book| book.jump = *by),
             GroupChange::Cleared { gid, version } => self.of_gid(*gid, |book| {
                 book.members.clear();
-                book.version = *version;
+                (book.version, book.membership) = (*version, Membership::EMPTY);
             }),
             GroupChange::Member { gid, dev } => self.of_gid(*gid, |book| {
-                book.members.insert(*dev);
+                if book.members.insert(*dev) {
+                    book.membership.change(*dev);
+                }
             }),
         }
     }

@@ -29,7 +29,8 @@ pub struct Intent {
     pub class: Class,
     /// Whom it is for.
     pub addressee: Addressee,
-    /// The version of the group's books that the requester saw; 0 to a single device.
+    /// The version of the group's membership that the requester saw ([`crate::group::Membership`]); 0 to a
+    /// single device.
     pub membership: u64,
     /// The body.
     pub body: Vec<u8>,

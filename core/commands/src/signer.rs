@@ -242,6 +242,10 @@ impl Signer {
                 admits(member.profile).map(|()| 1)
             }
             Addressee::Group(gid) => {
+                let ledger = self.books.membership(gid).version();
+                if intent.membership != ledger {
+                    return Err(SignRefusal::Membership { gid, intent: intent.membership, ledger });
+                }
                 let mut profiles = HashSet::new();
                 let mut reach = 0_u64;
                 for dev in self.books.members(gid) {

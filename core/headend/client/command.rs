@@ -332,6 +332,10 @@ fn approve(client: &Client, args: &ApiArgs, id: &str, key: &Path, name: &str) ->
         ));
     }
     eprintln!("{}", serde_json::to_string_pretty(intent).into_diagnostic()?);
+    eprintln!("the interface calls it {}; its body says:", command.order);
+    for line in intent.shown().into_diagnostic()? {
+        eprintln!("  {line}");
+    }
     eprintln!("digest {}", Hex(&digest));
     let Ok(signature) = lab_key::read(key)?.sign(&prehash(&digest));
     let approval = NewApproval { approver: name.to_owned(), signature: Hex(&signature).to_string() };

@@ -17,6 +17,7 @@ use crate::credentials::{self, Bucket};
 use crate::error::StoreError;
 use crate::group::Group;
 use crate::key_store::Entry;
+use crate::locked::Locked;
 use crate::record::{self, Head, Keys, Record, Retiring};
 use crate::store::{Store, records_entry};
 
@@ -219,7 +220,7 @@ impl Store {
         for (_, change) in changes {
             let outcome = match change {
                 Change::Association { sid, dev, sealed } => {
-                    add(&mut edit, &dek, (*sid, *dev), sealed, records)?
+                    add(&mut edit, &self.deks.all(place.partition)?, (*sid, *dev), sealed, records)?
                 }
                 change => alter(&mut edit, change, now, applied)?,
             };
@@ -268,11 +269,13 @@ impl Store {
         for change in changes {
             let Change::GroupKey { gid, epoch, activate_at, sealed } = change else { continue };
             // What does not open is of no use to anybody.
-            let dek = self.deks.unwrap(crate::group::partition(*gid))?;
-            if crate::group::open(&dek, *gid, *epoch, sealed).is_err() {
+            let Ok(gms) = self.open_group(*gid, *epoch, sealed) else {
                 applied.odd += 1;
                 continue;
-            }
+            };
+            // It may be sealed under a data key that was replaced since.
+            let dek = self.deks.unwrap(crate::group::partition(*gid))?;
+            let sealed = crate::group::seal(&dek, *gid, *epoch, &gms)?;
             let place = match groups.iter().position(|(group, _)| group.gid == *gid) {
                 Some(place) => place,
                 None => {
@@ -283,7 +286,7 @@ impl Store {
                 }
             };
             if let Some((group, changed)) = groups.get_mut(place) {
-                *changed |= group.learn(*epoch, *activate_at, sealed);
+                *changed |= group.learn(*epoch, *activate_at, &sealed);
             }
         }
         let changed = groups.into_iter().filter(|(_, changed)| *changed);
@@ -313,7 +316,7 @@ impl From<bool> for Outcome {
 /// Adds a registered association. One that is there already has gone on since.
 fn add(
     edit: &mut Edit<'_>,
-    dek: &Dek,
+    deks: &[Locked<Dek>],
     (sid, dev): (Sid, Dev),
     sealed: &[u8],
     records: &mut u64,
@@ -323,13 +326,15 @@ fn add(
         return Ok(if other == sid { Outcome::Same } else { Outcome::Odd });
     }
     let mut buffer = Zeroizing::new([0; BUFFER]);
-    let Ok(opened) = block::open(dek, (sid, dev), sealed, buffer.as_mut_slice()) else {
-        return Ok(Outcome::Odd);
-    };
-    let Some(keys) = opened.keys() else { return Ok(Outcome::Odd) };
-    edit.set((sid, dev), |out| record::write(out, &opened.head, Some(&keys)));
-    *records += u64::from(occupant.is_none());
-    Ok(Outcome::Changed)
+    // It may be sealed under a data key that was replaced since.
+    for dek in deks {
+        let Ok(opened) = block::open(dek, (sid, dev), sealed, buffer.as_mut_slice()) else { continue };
+        let Some(keys) = opened.keys() else { break };
+        edit.set((sid, dev), |out| record::write(out, &opened.head, Some(&keys)));
+        *records += u64::from(occupant.is_none());
+        return Ok(Outcome::Changed);
+    }
+    Ok(Outcome::Odd)
 }
 
 /// Changes the record of an association.

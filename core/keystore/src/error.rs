@@ -46,6 +46,12 @@ pub enum StoreError {
         /// The partition.
         partition: u16,
     },
+    /// Too many replaced keys of a partition are still kept.
+    #[error("partition {partition} keeps too many replaced keys: the journal has not passed them")]
+    OldDeks {
+        /// The partition.
+        partition: u16,
+    },
     /// A sealed block does not open, or holds what does not belong there.
     #[error("block {block} of partition {partition} is damaged or out of its place")]
     Block {

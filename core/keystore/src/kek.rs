@@ -4,6 +4,14 @@
 //! token. A store that is open keeps the data keys in locked memory, so that a token is not asked for each
 //! record.
 
+//!
+//! A key that was replaced is kept, wrapped, for what the journal still holds sealed under it. An entry is
+//! `wrapped key, since u64, (wrapped key, replaced u64, mark u64)*`, the newest first; once it was the first
+//! field alone.
+
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use seal::at_rest::Dek;
 use seal::ids::Sid;
 use seal::key_wrap::WRAPPED_LEN;
@@ -13,71 +21,190 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::error::StoreError;
 use crate::key_store::{Entry, KeyStore};
 use crate::locked::{Locked, random_32};
+use crate::record::take;
 use crate::table::Table;
 use crate::token::{KekHandle, TokenError};
 
+/// Replaced keys of one partition that are kept, at most.
+pub(crate) const OLD_MAX: usize = 6;
+
+const SLOTS: usize = 1 + OLD_MAX;
+const PARTITIONS: usize = Sid::PARTITIONS as usize;
+/// Stands for a mark that is not set yet.
+const NO_MARK: u64 = u64::MAX;
+
 /// The partitions' data keys.
 pub(crate) struct Deks {
-    keys: Locked<Octets>,
+    keys: RwLock<Locked<Octets>>,
+    held: Mutex<Vec<Held>>,
 }
 
+/// The keys of each partition, the present one first.
 #[derive(Zeroize, ZeroizeOnDrop)]
-struct Octets([[u8; Key256::LEN]; PARTITIONS]);
+struct Octets([[[u8; Key256::LEN]; SLOTS]; PARTITIONS]);
 
-const PARTITIONS: usize = Sid::PARTITIONS as usize;
+/// What the store has of a partition's keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) wrapped: [u8; WRAPPED_LEN],
+    /// The Unix second at which it was drawn; 0 when nobody knows.
+    pub(crate) since: u64,
+    /// The replaced ones, the newest first.
+    pub(crate) old: Vec<OldHeld>,
+}
+
+/// A replaced key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OldHeld {
+    pub(crate) wrapped: [u8; WRAPPED_LEN],
+    pub(crate) replaced: u64,
+    pub(crate) mark: Option<u64>,
+}
+
+impl Held {
+    /// As an entry for the store.
+    pub(crate) fn entry(&self, partition: u16) -> Entry {
+        let mut value = self.wrapped.to_vec();
+        value.extend_from_slice(&self.since.to_be_bytes());
+        for old in &self.old {
+            value.extend_from_slice(&old.wrapped);
+            value.extend_from_slice(&old.replaced.to_be_bytes());
+            value.extend_from_slice(&old.mark.unwrap_or(NO_MARK).to_be_bytes());
+        }
+        (Table::Dek.key(&partition.to_be_bytes()), value)
+    }
+
+    fn read(mut value: &[u8]) -> Option<Self> {
+        let mut held = Self { wrapped: *take(&mut value)?, since: 0, old: Vec::new() };
+        if !value.is_empty() {
+            held.since = u64::from_be_bytes(*take(&mut value)?);
+        }
+        while !value.is_empty() {
+            let (wrapped, replaced) = (*take(&mut value)?, u64::from_be_bytes(*take(&mut value)?));
+            let mark = Some(u64::from_be_bytes(*take(&mut value)?)).filter(|mark| *mark != NO_MARK);
+            held.old.push(OldHeld { wrapped, replaced, mark });
+        }
+        (held.old.len() <= OLD_MAX).then_some(held)
+    }
+}
 
 impl Deks {
     /// Draws a key for each partition, as entries for the store.
     pub(crate) fn draw(kek: &KekHandle) -> impl Iterator<Item = Result<Entry, StoreError>> {
-        (0..partitions()).map(|partition| {
+        let since = unix_s();
+        (0..partitions()).map(move |partition| {
             let wrapped = kek.wrap(&Key256::from_octets(*random_32()?))?;
-            Ok((Table::Dek.key(&partition.to_be_bytes()), wrapped.to_vec()))
+            Ok(Held { wrapped, since, old: Vec::new() }.entry(partition))
         })
     }
 
     /// Reads the wrapped keys and unwraps each of them.
     pub(crate) fn read(kek: &KekHandle, store: &dyn KeyStore) -> Result<Self, StoreError> {
-        let mut wrapped: Vec<Option<[u8; WRAPPED_LEN]>> = vec![None; PARTITIONS];
+        let mut found: Vec<Option<Held>> = vec![None; PARTITIONS];
         store.read(&[Table::Dek.key(&[])], &mut |key, value| {
             let partition =
                 Table::Dek.rest(key).and_then(|rest| rest.try_into().ok()).map(u16::from_be_bytes);
-            let place = partition.and_then(|partition| wrapped.get_mut(usize::from(partition)));
-            *place.ok_or(StoreError::Value { name: "deks" })? = value.try_into().ok();
+            let place = partition.and_then(|partition| found.get_mut(usize::from(partition)));
+            *place.ok_or(StoreError::Value { name: "deks" })? = Held::read(value);
             Ok(())
         })?;
-        let mut keys = Locked::new(Octets([[0; Key256::LEN]; PARTITIONS]));
+        let mut keys = Locked::new(Octets([[[0; Key256::LEN]; SLOTS]; PARTITIONS]));
+        let mut all = Vec::with_capacity(PARTITIONS);
         let (mut refused, mut first) = (0, None);
-        for ((partition, wrapped), place) in (0..).zip(wrapped).zip(&mut keys.get_mut().0) {
-            let wrapped = wrapped.ok_or(StoreError::Dek { partition })?;
-            match kek.unwrap(&wrapped) {
-                Ok(key) => place.copy_from_slice(key.expose()),
-                Err(TokenError::Unopened { .. }) => {
-                    refused += 1;
-                    first = first.or(Some(partition));
+        for ((partition, held), slots) in (0..).zip(found).zip(&mut keys.get_mut().0) {
+            let held = held.ok_or(StoreError::Dek { partition })?;
+            let wrapped = std::iter::once(&held.wrapped).chain(held.old.iter().map(|old| &old.wrapped));
+            for (wrapped, slot) in wrapped.zip(slots) {
+                match kek.unwrap(wrapped) {
+                    Ok(key) => slot.copy_from_slice(key.expose()),
+                    Err(TokenError::Unopened { .. }) => {
+                        refused += usize::from(first != Some(partition));
+                        first = first.or(Some(partition));
+                        break;
+                    }
+                    Err(error) => return Err(error.into()),
                 }
-                Err(error) => return Err(error.into()),
             }
+            all.push(held);
         }
         match first {
-            None => Ok(Self { keys }),
+            None => Ok(Self { keys: RwLock::new(keys), held: Mutex::new(all) }),
             // One that fails is damaged; when all do, it is the KEK.
             Some(_) if refused == PARTITIONS => Err(StoreError::WrongKek { token: kek.token().to_owned() }),
             Some(partition) => Err(StoreError::Dek { partition }),
         }
     }
 
-    /// Replaces the data key of a partition.
-    pub(crate) fn set(&mut self, partition: u16, key: &Key256) {
-        if let Some(place) = self.keys.get_mut().0.get_mut(usize::from(partition)) {
-            place.copy_from_slice(key.expose());
+    /// What the store has of each partition.
+    pub(crate) fn held(&self) -> MutexGuard<'_, Vec<Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new key of a partition is durable, with this entry; those before are as old as it says.
+    pub(crate) fn set(&self, partition: u16, key: &Key256, held: Held) {
+        let old = held.old.len();
+        self.change(partition, held, |slots| {
+            slots.rotate_right(1);
+            let [present, rest @ ..] = slots;
+            present.copy_from_slice(key.expose());
+            rest.iter_mut().skip(old).for_each(Zeroize::zeroize);
+        });
+    }
+
+    /// The entry of a partition is this one now, without the replaced keys that are not in it.
+    pub(crate) fn forget(&self, partition: u16, held: Held) {
+        let before = self.held().get(usize::from(partition)).map(|held| held.old.clone()).unwrap_or_default();
+        let stays: Vec<bool> = before
+            .iter()
+            .map(|old| held.old.iter().any(|kept| kept.wrapped == old.wrapped))
+            .collect();
+        self.change(partition, held, |slots| {
+            let [_, rest @ ..] = slots;
+            let mut kept = 0;
+            for (place, stays) in stays.iter().enumerate() {
+                if *stays {
+                    rest.swap(kept, place);
+                    kept += 1;
+                }
+            }
+            rest.iter_mut().skip(kept).for_each(Zeroize::zeroize);
+        });
+    }
+
+    fn change(&self, partition: u16, held: Held, act: impl FnOnce(&mut [[u8; Key256::LEN]; SLOTS])) {
+        let at = usize::from(partition);
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(slots), Some(place)) = (keys.get_mut().0.get_mut(at), self.held().get_mut(at)) {
+            act(slots);
+            *place = held;
         }
     }
 
-    /// The data key of a partition.
-    pub(crate) fn unwrap(&self, partition: u16) -> Result<Dek, StoreError> {
-        let key = self.keys.get().0.get(usize::from(partition)).ok_or(StoreError::Dek { partition })?;
-        Ok(Dek::new(&Key256::from_octets(*key)))
+    /// The data key of a partition, expanded in locked memory.
+    pub(crate) fn unwrap(&self, partition: u16) -> Result<Locked<Dek>, StoreError> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let [key, ..] = keys.get().0.get(usize::from(partition)).ok_or(StoreError::Dek { partition })?;
+        Ok(Locked::new(Dek::new(&Key256::from_octets(*key))))
     }
+
+    /// The data key of a partition, then those that it replaced and that are kept, the newest first.
+    pub(crate) fn all(&self, partition: u16) -> Result<Vec<Locked<Dek>>, StoreError> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let at = usize::from(partition);
+        let slots = keys.get().0.get(at).ok_or(StoreError::Dek { partition })?;
+        let count = self.held().get(at).map_or(0, |held| held.old.len()).saturating_add(1);
+        Ok(slots.iter().take(count).map(|key| Locked::new(Dek::new(&Key256::from_octets(*key)))).collect())
+    }
+
+    /// Whether they lie in memory that is not swapped out.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).is_locked()
+    }
+}
+
+/// Now, in Unix seconds.
+pub(crate) fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// How many partitions there are.

@@ -44,6 +44,7 @@ pub use error::{ImportError, StoreError, TrustError};
 pub use import::{Imported, PROFILE_OCTETS_MAX, SignedText};
 pub use key_store::{Entry, EntrySink, EntrySource, KeyStore};
 pub use record::{Keys, Retiring};
+pub use rotation::OldDek;
 pub use slots::Slots;
 pub use store::{FOLDER, Store};
 pub use trust::Trust;

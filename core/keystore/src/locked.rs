@@ -39,6 +39,14 @@ impl<T> Locked<T> {
     }
 }
 
+impl<T> std::ops::Deref for Locked<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.get()
+    }
+}
+
 /// 32 random octets of the system, wiped when they are dropped.
 pub(crate) fn random_32() -> Result<Zeroizing<[u8; 32]>, getrandom::Error> {
     let mut octets = Zeroizing::new([0; 32]);

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use seal::ids::{Dev, System};
@@ -43,6 +43,8 @@ pub struct Store {
     token: Token,
     /// Held from the reading of what is changed to the writing.
     pub(crate) changing: Mutex<()>,
+    /// Held for reading from a data key to the records that it opens, for writing while it is replaced.
+    pub(crate) keyed: RwLock<()>,
     _lock: File,
 }
 
@@ -111,7 +113,7 @@ impl Store {
         let kek = token.kek()?;
         let deks = scrubbed::<128, _>(|| Deks::read(&kek, &*entries))?;
         let system = System(read_value(&*entries, SYSTEM)?);
-        Ok(Self { deks, entries, system, token, changing: Mutex::new(()), _lock: lock })
+        Ok(Self { deks, entries, system, token, changing: Mutex::new(()), keyed: RwLock::new(()), _lock: lock })
     }
 
     /// The identity of the installation.
@@ -177,11 +179,13 @@ impl Store {
 
     /// The credential of a device.
     pub(crate) fn credential(&self, dev: Dev) -> Result<Option<DeviceCredential>, StoreError> {
+        let _keyed = self.keyed.read().unwrap_or_else(PoisonError::into_inner);
         let bucket = Bucket::of(dev);
         let Some(value) = self.entries.get(&bucket.key())? else { return Ok(None) };
         let mut found = None;
         scrubbed::<8, _>(|| {
-            bucket.open(&self.deks.unwrap(bucket.partition)?, &value, &mut |record| {
+            let dek = self.deks.unwrap(bucket.partition)?;
+            bucket.open(&dek, &value, &mut |record| {
                 if record.dev == dev {
                     found = Some(record.credential().ok_or_else(|| bucket.damaged())?);
                 }
@@ -196,6 +200,7 @@ impl Store {
         &self,
         sink: &mut dyn FnMut(credentials::Record<'_>) -> Result<(), StoreError>,
     ) -> Result<u64, StoreError> {
+        let _keyed = self.keyed.read().unwrap_or_else(PoisonError::into_inner);
         let prefixes: Vec<Vec<u8>> = (0..partitions()).map(Bucket::prefix).collect();
         let mut dek = None;
         let mut count = 0;
@@ -222,6 +227,7 @@ impl Store {
         wanted: &dyn Fn(u16) -> bool,
         sink: &mut dyn FnMut(Place, Record<'_>) -> Result<(), StoreError>,
     ) -> Result<u64, StoreError> {
+        let _keyed = self.keyed.read().unwrap_or_else(PoisonError::into_inner);
         let prefixes: Vec<Vec<u8>> = (0..partitions()).filter(|p| wanted(*p)).map(Place::prefix).collect();
         let mut dek = None;
         let mut count = 0;

@@ -132,7 +132,8 @@ impl Store {
     }
 
     fn trust_entry(&self, name: &str, public: VerifyingKey) -> Result<Entry, StoreError> {
-        entry(&self.deks.unwrap(0)?, name, public)
+        let dek = self.deks.unwrap(0)?;
+        entry(&dek, name, public)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where shards find the keys of their associations and groups, and where new ones are sealed for the journal.
 //! Of the nodes only `decrypt`, `registrar` and the key store itself hold it.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use c1222::ApTitle;
 use getrandom::fill;
@@ -134,7 +134,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`StoreError::Block`] when it does not open: changed, moved, or sealed under a data key that was
-    /// replaced since.
+    /// replaced since and is not kept any more.
     pub fn open_association<T>(
         &self,
         sid: Sid,
@@ -144,10 +144,13 @@ impl Vault {
     ) -> Result<T, StoreError> {
         scrubbed::<SCRUBBED, _>(|| {
             let place = Place::of(sid);
-            let dek = self.store.deks.unwrap(place.partition)?;
             let mut buffer = Zeroizing::new([0; record::OCTETS_MAX + OVERHEAD]);
-            let record = block::open(&dek, (sid, dev), sealed, buffer.as_mut_slice())?;
-            StoredAssociation::of(record).map(take).ok_or_else(|| place.damaged())
+            for dek in self.store.deks.all(place.partition)? {
+                if let Ok(record) = block::open(&dek, (sid, dev), sealed, buffer.as_mut_slice()) {
+                    return StoredAssociation::of(record).map(take).ok_or_else(|| place.damaged());
+                }
+            }
+            Err(place.damaged())
         })
     }
 
@@ -169,18 +172,26 @@ impl Vault {
     /// When the system gives no random octets.
     pub fn seal_group_key(&self, gid: Gid, epoch: Epoch, gms: &Key128) -> Result<Vec<u8>, StoreError> {
         scrubbed::<SCRUBBED, _>(|| {
-            group::seal(&self.store.deks.unwrap(group::partition(gid))?, gid, epoch, gms)
+            let dek = self.store.deks.unwrap(group::partition(gid))?;
+            group::seal(&dek, gid, epoch, gms)
         })
     }
 
-    /// Opens a group's key.
+    /// Opens a group's key. Who keeps one for long has it sealed under a data key that is gone; then it is
+    /// what the store has for this group and epoch.
     ///
     /// # Errors
-    /// [`StoreError::Group`] when it is not that of this group and epoch, or sealed under a data key that was
-    /// replaced since.
+    /// [`StoreError::Group`] when neither is there.
     pub fn open_group_key(&self, gid: Gid, epoch: Epoch, sealed: &[u8]) -> Result<Key128, StoreError> {
         scrubbed::<SCRUBBED, _>(|| {
-            group::open(&self.store.deks.unwrap(group::partition(gid))?, gid, epoch, sealed)
+            self.store.open_group(gid, epoch, sealed).or_else(|error| {
+                let _keyed = self.store.keyed.read().unwrap_or_else(PoisonError::into_inner);
+                let key = Group::key(gid);
+                let Some(value) = self.store.entries.get(&key)? else { return Err(error) };
+                let group = Group::read(&key, &value)?;
+                let held = group.keys.iter().find(|held| held.epoch == epoch).ok_or(error)?;
+                self.store.open_group(gid, epoch, &held.sealed)
+            })
         })
     }
 
@@ -195,13 +206,14 @@ impl Vault {
         sink: &mut dyn FnMut(StoredGroupKey),
     ) -> Result<u64, StoreError> {
         let mut count = 0;
+        let _keyed = self.store.keyed.read().unwrap_or_else(PoisonError::into_inner);
         self.store.entries.read(&[Group::prefix()], &mut |key, value| {
             let group = Group::read(key, value)?;
             if !wanted(group::partition(group.gid)) {
                 return Ok(());
             }
             for held in &group.keys {
-                let gms = self.open_group_key(group.gid, held.epoch, &held.sealed)?;
+                let gms = scrubbed::<SCRUBBED, _>(|| self.store.open_group(group.gid, held.epoch, &held.sealed))?;
                 sink(StoredGroupKey {
                     gid: group.gid,
                     epoch: held.epoch,

@@ -5,6 +5,8 @@
 mod fence;
 mod follower;
 mod offline;
+mod protection;
+mod rekey;
 mod restore;
 
 use std::path::PathBuf;
@@ -44,6 +46,12 @@ impl NodeKind for KeyStoreKind {
                     5,
                     "What the journal says of keys is taken into the store after so many seconds.",
                 ),
+                FieldSpec::integer(
+                    "rekey_days",
+                    (1, 30),
+                    28,
+                    "The data key of each partition is replaced within so many days.",
+                ),
             ],
             inputs: vec![InputSpec { port_type: PortType::Log, min: 0, max: 1 }],
             outputs: vec![OutputSpec {
@@ -51,7 +59,7 @@ impl NodeKind for KeyStoreKind {
                 port_type: PortType::Events,
                 required: false,
                 max: 8,
-                about: "A closed fence, a store that cannot be written.",
+                about: "A closed fence, a store that cannot be written, keys that are not protected.",
             }],
             provides: vec![SERVICE],
             instances: None,
@@ -92,6 +100,7 @@ impl NodeKind for KeyStoreKind {
             fence: env.services.find(&env.node).ok_or_else(found)?,
             journal: env.writers().into_iter().next().map(str::to_owned),
             apply_every: Duration::from_secs(u64::try_from(config.integer("apply_s")).unwrap_or(5)),
+            rekey_days: u64::try_from(config.integer("rekey_days")).unwrap_or(28),
             folder,
             env: env.clone(),
         }))
@@ -121,12 +130,14 @@ struct Keeper {
     /// The node whose log is followed.
     journal: Option<String>,
     apply_every: Duration,
+    rekey_days: u64,
     folder: PathBuf,
     env: Env,
 }
 
 impl Worker for Keeper {
     fn run(&mut self, context: &mut Context) -> Result<(), NodeError> {
+        protection::tell(self, context);
         let log: Option<Arc<Log>> = match &self.journal {
             None => None,
             Some(name) => {

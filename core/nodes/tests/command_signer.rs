@@ -18,6 +18,7 @@ mod house;
 use std::sync::atomic::Ordering;
 
 use commands::front::CommandId;
+use commands::group::Membership;
 use commands::intent::Intent;
 use common::wait_for;
 use house::{
@@ -34,8 +35,10 @@ fn refused(code: &str) -> Ended {
     Ended::Refused(code.to_owned())
 }
 
+/// To the group of the first device.
 fn group_order(id: u8) -> Intent {
-    intent(id, Addressee::Group(GID), Class::Load, &SWITCH)
+    let membership = [dev(1)].into_iter().collect::<Membership>().version();
+    Intent { membership, ..intent(id, Addressee::Group(GID), Class::Load, &SWITCH) }
 }
 
 fn join(house: &mut House, id: u8, number: u8) {
@@ -77,7 +80,9 @@ fn every_refusal_ends_with_its_code_in_journal_audit_and_events() {
     join(&mut house, 1, 1);
     let one = Addressee::Device(dev(2));
     let hidden = [&READ[..], &SWITCH[1..]].concat();
-    let asks: [(Intent, Vec<_>, &str); 8] = [
+    let others = Intent { membership: 1, ..intent(18, Addressee::Group(GID), Class::Read, &READ) };
+    let asks: [(Intent, Vec<_>, &str); 9] = [
+        (others, vec![], "SEC-CMD-POLICY"),
         (Intent { requester: "zoe".to_owned(), ..read(10, 1) }, vec![], "SEC-CMD-POLICY"),
         (Intent { system: System([9; 8]), ..read(11, 1) }, vec![], "SEC-CMD-POLICY"),
         (read(12, 100), vec![], "SEC-CMD-POLICY"),

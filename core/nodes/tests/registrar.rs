@@ -16,10 +16,12 @@ mod desk;
 mod device;
 #[path = "registrar/office.rs"]
 mod office;
+#[path = "registrar/repeats.rs"]
+mod repeats;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use c1222::ap_title::Form;
 use c1222::epsem::ResponseControl;
@@ -505,8 +507,8 @@ fn vector_registrations() {
     let Some(cases) = json("profile/registration.json") else { return };
     for case in cases.as_array().unwrap() {
         let mut desk = Desk::new(octets(&case["sk_r"]));
-        desk.ephemeral = Some(octets(&case["y"]));
-        desk.sid = Some(Sid(u32::from_be_bytes(octets(&case["c_r"]))));
+        desk.ephemerals = Mutex::new([octets(&case["y"])].into());
+        desk.sids = Mutex::new([Sid(u32::from_be_bytes(octets(&case["c_r"])))].into());
         let device = DeviceCredential::read(&hex(case["cred_i"].as_str().unwrap())).unwrap();
         desk.devices.lock().unwrap().insert(device.kid, (device.key, false));
         let [kid] = octets(&case["kid_r"]);
@@ -527,8 +529,8 @@ fn vector_refused_registrations() {
     for case in cases["headend"].as_array().unwrap() {
         let title = case["title"].as_str().unwrap();
         let mut desk = Desk::new(octets(&case["sk_r"]));
-        desk.ephemeral = Some(octets(&case["y"]));
-        desk.sid = Some(Sid(u32::from_be_bytes(octets(&case["c_r"]))));
+        desk.ephemerals = Mutex::new([octets(&case["y"])].into());
+        desk.sids = Mutex::new([Sid(u32::from_be_bytes(octets(&case["c_r"])))].into());
         let head_end = HeadEndCredential::read(&hex(case["cred_r"].as_str().unwrap())).unwrap();
         for known in case["known"].as_array().unwrap() {
             let device = DeviceCredential::read(&hex(known["cred"].as_str().unwrap())).unwrap();

@@ -342,6 +342,16 @@ impl Intent {
         };
         Ok(intent.digest())
     }
+
+    /// What its body does, in words, line by line: read from the same octets as the digest.
+    ///
+    /// # Errors
+    /// [`FieldError`] names a field that holds something else.
+    pub fn shown(&self) -> Result<Vec<String>, FieldError> {
+        let class = Class::from_octet(self.class);
+        let class = class.ok_or_else(|| FieldError::new("intent.class", "classes are 0 to 5"))?;
+        Ok(commands::body::shown(class, &octets("intent.body", &self.body)?))
+    }
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use serde_json::Value;
 /// A file of the vectors: from `$METERGRAPH_VECTORS`, where a file may be absent, else from the folder of
 /// this repository, where none may.
 pub fn vectors(name: &str) -> Option<Value> {
-    let given = std::env::var_os("METERGRAPH_VECTORS").map(PathBuf::from);
-    let folder = given
-        .clone()
-        .unwrap_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors")));
+    let given = std::env::var_os("METERGRAPH_VECTORS");
+    let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folder = repository.join(given.as_deref().unwrap_or("tests/vectors".as_ref()));
+    assert!(folder.is_dir(), "no folder {}", folder.display());
     let path = folder.join(name);
     match std::fs::read_to_string(&path) {
         Ok(text) => Some(serde_json::from_str(&text).unwrap()),

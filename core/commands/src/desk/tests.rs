@@ -425,6 +425,33 @@ fn members_join_and_leave_by_result_and_removal_brings_a_new_epoch() {
 }
 
 #[test]
+fn a_device_that_joins_late_is_a_member_once_for_each_time_that_it_joins() {
+    let mut world = World::new();
+    world.group();
+    let join = world.item(0, &KeyItem::Join { gid: GID, classes: Classes(0x3f) });
+    world.act(true);
+    for _ in 0..5 {
+        world.now += 600;
+        world.act(true);
+    }
+    assert_eq!(world.outcome(join), Some(Outcome::Expired));
+    world.result(0, join, 0, false);
+    assert_eq!(world.desk.groups().version(GID), Some((1, 1)), "the signer counts it too");
+    let members = |devs: &[Dev]| devs.iter().copied().collect::<crate::group::Membership>();
+    assert_eq!(world.desk.groups().membership(GID), Some(members(&[dev(0)])));
+    let leave = world.item(0, &KeyItem::Leave { gid: GID });
+    world.act(true);
+    world.result(0, leave, 0, false);
+    world.result(0, leave, 0, false);
+    world.result(0, join, 0, false);
+    assert_eq!(world.desk.groups().version(GID), Some((2, 0)), "what it says again changes nothing");
+    assert_eq!(world.desk.groups().membership(GID), Some(members(&[])));
+    for at in 0..=world.log.len() {
+        assert!(world.rebuilt(at) == world.desk);
+    }
+}
+
+#[test]
 fn a_campaign_proves_all_or_names_them() {
     let mut world = World::new();
     world.group();

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use seal::command::Classes;
 use seal::ids::{Dev, Epoch};
 
+use super::Membership;
+
 /// What the log told of one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Book {
@@ -13,6 +15,7 @@ pub(super) struct Book {
     pub(super) created_at: u64,
     pub(super) version: u64,
     pub(super) members: BTreeSet<Dev>,
+    pub(super) membership: Membership,
     /// Keys of the last epochs, in their order.
     pub(super) keys: Vec<GroupEpoch>,
     /// When the next epoch is due, Unix seconds.
@@ -45,12 +48,13 @@ impl Book {
     pub(super) fn new(name: String, classes: Classes, at: u64) -> Self {
         let members = BTreeSet::new();
         // Its first key is due at once.
-        let keys = Vec::new();
-        Self { name, classes, created_at: at, version: 0, members, keys, rekey_at: Some(at), jump: 0 }
+        let (keys, membership, rekey_at) = (Vec::new(), Membership::EMPTY, Some(at));
+        Self { name, classes, created_at: at, version: 0, members, membership, keys, rekey_at, jump: 0 }
     }
 
     pub(super) fn join(&mut self, dev: Dev) {
         if self.members.insert(dev) {
+            self.membership.change(dev);
             self.version = self.version.saturating_add(1);
         }
     }
@@ -58,6 +62,7 @@ impl Book {
     /// Takes a member out; the next epoch is due at what `due` makes of the moment at which the last began.
     pub(super) fn leave(&mut self, dev: Dev, due: impl FnOnce(u64) -> u64) {
         if self.members.remove(&dev) {
+            self.membership.change(dev);
             self.version = self.version.saturating_add(1);
             let begun = self.keys.last().map_or(self.created_at, |key| u64::from(key.activate_at));
             let due = due(begun);

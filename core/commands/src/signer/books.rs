@@ -7,6 +7,7 @@ use seal::control::Items;
 use seal::ids::{Dev, Gid};
 
 use crate::code::SignRefusal;
+use crate::group::Membership;
 
 /// Signed JOINs and LEAVEs whose RESULTs are waited for, at most; the oldest goes.
 const EXPECTED_MAX: usize = 1 << 20;
@@ -28,6 +29,7 @@ pub(super) struct Device {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Group {
     pub members: HashSet<Dev>,
+    pub membership: Membership,
     /// `nbf` of the last class 3 to the group.
     pub load_nbf: u32,
     /// That of the last class 3 to any of its members in another way.
@@ -71,6 +73,10 @@ fn key(addressee: Addressee, ctr: u32) -> (Option<Dev>, u32) {
 impl Books {
     pub fn members(&self, gid: Gid) -> impl Iterator<Item = Dev> + '_ {
         self.groups.get(&gid).into_iter().flat_map(|group| group.members.iter().copied())
+    }
+
+    pub fn membership(&self, gid: Gid) -> Membership {
+        self.groups.get(&gid).map_or(Membership::EMPTY, |group| group.membership)
     }
 
     /// `nbf` of the last class 3 that reaches any of the same end devices.
@@ -234,7 +240,12 @@ impl Books {
         if result != 0 {
             return;
         }
-        for change in self.expected.get(&key).cloned().unwrap_or_default() {
+        // One device answers once: what it says again of an old command changes nothing. Of a group others follow.
+        let changes = match key.0 {
+            Some(_) => self.expected.remove(&key),
+            None => self.expected.get(&key).cloned(),
+        };
+        for change in changes.unwrap_or_default() {
             if change.join { self.join(dev, change.gid) } else { self.leave(dev, change.gid) }
         }
     }
@@ -244,6 +255,7 @@ impl Books {
         let device = self.devices.entry(dev).or_default();
         let group = self.groups.entry(gid).or_default();
         if group.members.insert(dev) {
+            group.membership.change(dev);
             device.groups.push(gid);
             group.members_nbf = group.members_nbf.max(last);
         }
@@ -254,6 +266,7 @@ impl Books {
             return;
         };
         if group.members.remove(&dev) {
+            group.membership.change(dev);
             device.groups.retain(|joined| *joined != gid);
             device.load_nbf = device.load_nbf.max(group.load_nbf);
         }

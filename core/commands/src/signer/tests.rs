@@ -12,6 +12,7 @@ use seal::ids::Gid;
 use seal::signature::Signer as _;
 
 use super::*;
+use crate::group::Membership;
 use crate::policy::tests::{key, text};
 
 const SYSTEM: System = System([1; 8]);
@@ -80,6 +81,12 @@ fn intent(id: u8, addressee: Addressee, class: Class, body: &[u8]) -> Intent {
     }
 }
 
+/// An order to the group of these devices.
+fn broadcast(id: u8, class: Class, body: &[u8], members: &[u8]) -> Intent {
+    let membership: Membership = members.iter().map(|number| dev(*number)).collect();
+    Intent { membership: membership.version(), ..intent(id, Addressee::Group(GID), class, body) }
+}
+
 fn approval(intent: &Intent, approver: &str, number: u8) -> Approval {
     let Ok(signature) = key(number).sign(&crate::approval::prehash(&intent.digest()));
     Approval { approver: approver.to_owned(), signature }
@@ -127,7 +134,7 @@ fn a_restored_state_skips_what_its_lost_life_may_have_signed() {
     let mut signer = signer();
     join(&mut signer, 1, dev(1));
     let read = |id, number| intent(id, Addressee::Device(dev(number)), Class::Read, &READ);
-    let broadcast = |id| intent(id, Addressee::Group(GID), Class::Read, &READ);
+    let broadcast = |id| broadcast(id, Class::Read, &READ, &[1]);
     assert_eq!((sign(&mut signer, &read(2, 1), vec![]), sign(&mut signer, &broadcast(3), vec![])), (2, 1));
     let mut backup = Vec::new();
     signer.entries(&mut |entry| backup.push(entry.to_vec()));
@@ -164,7 +171,7 @@ fn counters_begin_at_one_and_all_groups_share_a_sequence() {
     result(&mut signer, dev(1), 1, 1, 18);
     assert_eq!(sign(&mut signer, &read(3, 1), vec![]), 2);
     join(&mut signer, 4, dev(3));
-    let read = |id| intent(id, Addressee::Group(GID), Class::Read, &READ);
+    let read = |id| broadcast(id, Class::Read, &READ, &[3]);
     assert_eq!((sign(&mut signer, &read(5), vec![]), sign(&mut signer, &read(6), vec![])), (1, 2));
 }
 
@@ -240,7 +247,7 @@ fn class_3_to_a_group_takes_two_different_approvers_who_did_not_ask() {
     let mut signer = signer();
     join(&mut signer, 1, dev(1));
     join(&mut signer, 2, dev(2));
-    let order = intent(3, Addressee::Group(GID), Class::Load, &SWITCH);
+    let order = broadcast(3, Class::Load, &SWITCH, &[1, 2]);
     let (ada, bob) = (approval(&order, "ada", 1), approval(&order, "bob", 2));
     let other = Intent { nbf: order.nbf + 1, ..order.clone() };
     for (approvals, have) in [
@@ -271,6 +278,40 @@ fn class_3_to_a_group_takes_two_different_approvers_who_did_not_ask() {
 }
 
 #[test]
+fn an_order_is_for_the_members_that_its_requester_saw() {
+    let mut signer = signer();
+    join(&mut signer, 1, dev(1));
+    join(&mut signer, 2, dev(2));
+    let membership = |members: &[u8]| broadcast(9, Class::Read, &READ, members).membership;
+    let ledger = membership(&[2, 1]);
+    for others in [&[1][..], &[], &[1, 2, 3]] {
+        let order = broadcast(9, Class::Read, &READ, others);
+        let refusal = refused(&mut signer, &order, vec![]);
+        assert_eq!(refusal, SignRefusal::Membership { gid: GID, intent: membership(others), ledger });
+        assert_eq!(refusal.code(), "SEC-CMD-POLICY");
+        assert!(refusal.to_string().contains("members came or went"), "{refusal}");
+    }
+    assert_eq!(sign(&mut signer, &broadcast(3, Class::Read, &READ, &[2, 1]), vec![]), 1);
+    // A device leaves, and then says once more that it had joined.
+    let mut body = Vec::new();
+    KeyItem::Leave { gid: GID }.write(&mut body);
+    let ctr = sign(&mut signer, &intent(4, Addressee::Device(dev(2)), Class::Keys, &body), vec![]);
+    assert_eq!(ctr, 2);
+    result(&mut signer, dev(2), 1, ctr, 0);
+    result(&mut signer, dev(2), 1, 1, 0);
+    let late = refused(&mut signer, &broadcast(5, Class::Read, &READ, &[1, 2]), vec![]);
+    assert_eq!(late.code(), "SEC-CMD-POLICY");
+    assert_eq!(sign(&mut signer, &broadcast(5, Class::Read, &READ, &[1]), vec![]), 2);
+    // A start knows the same members by the same number.
+    let mut checkpoint = Vec::new();
+    signer.entries(&mut |entry| checkpoint.push(entry.to_vec()));
+    let mut again = rebuild(&checkpoint, &[]);
+    assert_eq!(sign(&mut again, &broadcast(6, Class::Read, &READ, &[1]), vec![]), 3);
+    again.revoked(dev(1));
+    assert_eq!(again.books.membership(GID), Membership::EMPTY);
+}
+
+#[test]
 fn a_classic_device_takes_class_3_by_exception_only() {
     let mut signer = signer();
     let order = Intent { nbf: NOW as u32, ..intent(1, Addressee::Device(CLASSIC), Class::Load, &SWITCH) };
@@ -288,8 +329,9 @@ fn class_3_is_later_than_the_last_to_each_device_by_whatever_way() {
     let at =
         |id, addressee, nbf: u64| Intent { nbf: nbf as u32, ..intent(id, addressee, Class::Load, &SWITCH) };
     let one = Addressee::Device(dev(1));
-    let group = |signer: &mut Signer, id, nbf| {
-        let order = at(id, Addressee::Group(GID), nbf);
+    let group = |signer: &mut Signer, id, nbf: u64| {
+        let membership = signer.books.membership(GID).version();
+        let order = Intent { membership, ..at(id, Addressee::Group(GID), nbf) };
         let approvals = vec![approval(&order, "ada", 1), approval(&order, "bob", 2)];
         match ask(signer, &order, approvals, NOW) {
             Verdict::Authorised(authorised) => {
@@ -407,7 +449,9 @@ proptest! {
                     id = id.wrapping_add(1);
                     let addressee = if group { Addressee::Group(GID) } else { Addressee::Device(dev(number)) };
                     let (class, body) = if class3 { (Class::Load, &SWITCH[..]) } else { (Class::Read, &READ[..]) };
-                    let order = Intent { nbf: NOW as u32 + u32::from(ahead), ..intent(id, addressee, class, body) };
+                    let membership = if group { signer.books.membership(GID).version() } else { 0 };
+                    let nbf = NOW as u32 + u32::from(ahead);
+                    let order = Intent { nbf, membership, ..intent(id, addressee, class, body) };
                     let approvals = vec![approval(&order, "ada", 1), approval(&order, "bob", 2)];
                     if let Verdict::Authorised(authorised) = ask(&mut signer, &order, approvals, NOW) {
                         on_its_way.push_back(authorised);

@@ -197,11 +197,14 @@ impl CommandDesk {
         let Submission { request_id, addressee, order, nbf, ttl_min, requester, .. } = submission;
         self.sequence = self.sequence.wrapping_add(1);
         let now_ms = node::event::unix_ns() / 1_000_000;
+        let groups = self.desk.groups();
         let (membership, members) = match addressee {
-            Addressee::Group(gid) => self.desk.groups().version(*gid).ok_or(Refusal::NoGroup(*gid))?,
+            Addressee::Group(gid) => {
+                let (_, members) = groups.version(*gid).ok_or(Refusal::NoGroup(*gid))?;
+                (groups.membership(*gid).unwrap_or_default().version(), members)
+            }
             Addressee::Device(_) => (0, 0),
         };
-        let groups = self.desk.groups();
         let mut of_group: Box<dyn Iterator<Item = Dev>> = match addressee {
             Addressee::Group(gid) => Box::new(groups.members(*gid)),
             Addressee::Device(_) => Box::new(std::iter::empty()),

@@ -8,6 +8,7 @@ use keystore::{Applied, Change, NewDevice, Vault};
 use node::{Context, Next, NodeError, Reason, Severity, Source};
 
 use super::Keeper;
+use super::rekey::Rekey;
 use crate::clock::unix_s;
 use crate::journal::Log;
 use crate::record::{self, Association, Gated, GroupKey, Issued, Promoted, Proved, Retired, Revoked};
@@ -42,6 +43,7 @@ pub(super) struct Follower<'a> {
     begun: Option<Instant>,
     sweep_at: Instant,
     sweep_from: u16,
+    rekey: Rekey,
 }
 
 impl<'a> Follower<'a> {
@@ -56,6 +58,7 @@ impl<'a> Follower<'a> {
             begun: None,
             sweep_at: Instant::now(),
             sweep_from: 0,
+            rekey: Rekey::new(&keeper.env, keeper.rekey_days),
         }
     }
 
@@ -72,6 +75,7 @@ impl<'a> Follower<'a> {
                 self.apply(context)?;
             }
             self.sweep(context)?;
+            self.rekey.turn(context, &self.keeper.store, self.log, self.stored);
             if let Next::Finished = context.next(if more { Duration::ZERO } else { LOOK })? {
                 // The journal has ended: nothing comes after what is durable now.
                 while self.gather(context, &mut reader)? {}

@@ -78,7 +78,7 @@ pub fn catch_up(store: &Store, files: &Arc<dyn Files>, folder: &Path) -> Result<
 }
 
 /// The lowest position of the shards' checkpoints; `None` when there are none.
-fn checkpoints(files: &dyn Files, folder: &Path) -> Result<Option<Position>, JournalError> {
+pub(super) fn checkpoints(files: &dyn Files, folder: &Path) -> Result<Option<Position>, JournalError> {
     let names = match files.list(&folder.join(CHECKPOINTS)) {
         Err(error) if error.is_missing() => return Ok(None),
         names => names?,

@@ -1,6 +1,6 @@
 //! The key store, the token and the clock, as the test plays them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 
@@ -20,12 +20,12 @@ pub struct Desk {
     /// Devices that may register, and whether they are revoked.
     pub devices: Mutex<HashMap<Dev, (PublicKey, bool)>>,
     pub associations: Mutex<HashMap<Dev, Sid>>,
-    /// Every association comes from here where there is one.
-    pub sid: Option<Sid>,
+    /// Associations come from here while there are some, the last one for ever.
+    pub sids: Mutex<VecDeque<Sid>>,
     next: AtomicU32,
     pub freed: Mutex<Vec<Sid>>,
-    /// Every ephemeral key is this one where there is one.
-    pub ephemeral: Option<[u8; 32]>,
+    /// Ephemeral keys come from here while there are some, the last one for ever.
+    pub ephemerals: Mutex<VecDeque<[u8; 32]>>,
     /// The token fails.
     pub broken: AtomicBool,
     /// Nothing can be sealed, no credential found.
@@ -44,10 +44,10 @@ impl Desk {
             now: AtomicU64::new(SECOND),
             devices: Mutex::default(),
             associations: Mutex::default(),
-            sid: None,
+            sids: Mutex::default(),
             next: AtomicU32::new(0x20),
             freed: Mutex::default(),
-            ephemeral: None,
+            ephemerals: Mutex::default(),
             broken: AtomicBool::new(false),
             store_broken: AtomicBool::new(false),
             asked: AtomicU32::new(0),
@@ -65,6 +65,12 @@ impl Desk {
     pub fn pass(&self, ns: u64) {
         self.now.fetch_add(ns, Ordering::SeqCst);
     }
+}
+
+/// The next of some; the last one stays.
+fn drawn<T: Copy>(some: &Mutex<VecDeque<T>>) -> Option<T> {
+    let mut some = some.lock().unwrap();
+    if some.len() > 1 { some.pop_front() } else { some.front().copied() }
 }
 
 impl Provisioning for Desk {
@@ -104,7 +110,7 @@ impl Means for Desk {
     }
 
     fn allocate(&self) -> Option<Sid> {
-        self.sid.or_else(|| Some(Sid(self.next.fetch_add(1, Ordering::SeqCst))))
+        drawn(&self.sids).or_else(|| Some(Sid(self.next.fetch_add(1, Ordering::SeqCst))))
     }
 
     fn free(&self, sid: Sid) {
@@ -135,7 +141,7 @@ impl Means for Desk {
     }
 
     fn ephemeral(&self) -> Result<Ephemeral, String> {
-        let drawn = self.ephemeral.unwrap_or_else(|| {
+        let drawn = drawn(&self.ephemerals).unwrap_or_else(|| {
             let mut octets = [0x55; 32];
             octets[28..].copy_from_slice(&self.next.fetch_add(0x100, Ordering::SeqCst).to_be_bytes());
             octets

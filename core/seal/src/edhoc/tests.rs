@@ -6,3 +6,4 @@ mod points;
 mod properties;
 mod published;
 mod registration;
+mod repeats;

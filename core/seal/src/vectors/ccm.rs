@@ -12,19 +12,19 @@ use crate::at_rest::Dek;
 use crate::secret::Key256;
 
 /// One message for the cipher that profile 1 is built on, with the tag length that it has.
-struct Message {
-    key: Vec<u8>,
-    nonce: Vec<u8>,
-    aad: Vec<u8>,
+pub struct Message {
+    pub key: Vec<u8>,
+    pub nonce: Vec<u8>,
+    pub aad: Vec<u8>,
     /// Not known for a message that must be refused.
-    plaintext: Option<Vec<u8>>,
-    sealed: Vec<u8>,
-    tag_len: usize,
+    pub plaintext: Option<Vec<u8>>,
+    pub sealed: Vec<u8>,
+    pub tag_len: usize,
 }
 
 impl Message {
     /// `false` when it has a size that profile 1 does not.
-    fn check(&self, name: &str) -> bool {
+    pub fn check(&self, name: &str) -> bool {
         if self.key.len() != 16 || self.nonce.len() != 13 {
             return false;
         }

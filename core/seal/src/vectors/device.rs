@@ -99,7 +99,7 @@ fn window(value: &Value) -> Window {
     Window::from_durable(View { highest: highest as u32, bits }).unwrap()
 }
 
-fn device(state: &Value) -> Receiver {
+pub fn device(state: &Value) -> Receiver {
     let sid = Sid(u32::from_be_bytes(state.array("sid")));
     let prk = Prk::from_octets(state.array("prk_out"));
     let mut association = DeviceAssociation::new(sid, epoch(&state["epoch"]), prk);
@@ -147,7 +147,12 @@ fn device(state: &Value) -> Receiver {
 }
 
 /// Takes one frame: the verdict, and what is sent back. Whatever is ordered is done.
-fn take(device: &mut Receiver, frame: &[u8], now: Option<u64>, profile: &Value) -> (&'static str, Vec<u8>) {
+pub fn take(
+    device: &mut Receiver,
+    frame: &[u8],
+    now: Option<u64>,
+    profile: &Value,
+) -> (&'static str, Vec<u8>) {
     let mut frame = frame.to_vec();
     match device.receive(&mut frame, now, &Profile(profile)) {
         Ok(Received::Control { skipped: 0, .. }) => ("accept", Vec::new()),

@@ -10,10 +10,21 @@ use serde_json::Value;
 use crate::hex;
 
 fn root() -> (PathBuf, bool) {
+    // A test runs in its crate's folder; whoever names another one stands at the repository's root.
+    let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     match env::var_os("METERGRAPH_VECTORS") {
-        Some(folder) => (folder.into(), true),
-        None => (PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors"), false),
+        Some(folder) => {
+            let folder = repository.join(folder);
+            assert!(folder.is_dir(), "METERGRAPH_VECTORS: no folder {}", folder.display());
+            (folder, true)
+        }
+        None => (repository.join("tests/vectors"), false),
     }
+}
+
+/// Whether the folder is another than ours.
+pub fn is_lent() -> bool {
+    root().1
 }
 
 /// The text of one file.

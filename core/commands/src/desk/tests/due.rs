@@ -138,8 +138,11 @@ fn one_that_did_not_come_through_is_told_again_with_its_number_and_a_known_numbe
     let mut world = World::new();
     due(&mut world, 2, 0, Why::Counters);
     // Nobody answers: it expires after a quarter of an hour, and rests for an hour.
-    pass(&mut world, 70 * 60);
-    assert_eq!(world.advances().len(), 1, "it rests");
+    pass(&mut world, 60 * 60);
+    due(&mut world, 2, 0, Why::Counters);
+    due(&mut world, 2, 0, Why::Failures);
+    pass(&mut world, 10 * 60);
+    assert_eq!(world.advances().len(), 1, "it rests, whatever is said meanwhile");
     pass(&mut world, 10 * 60);
     let [first, second] = world.advances()[..] else { panic!("{:?}", world.advances()) };
     assert_eq!(first, second, "the same step, which it may have taken");

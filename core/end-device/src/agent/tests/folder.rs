@@ -10,9 +10,15 @@ use serde_json::Value;
 use seal::hex;
 
 fn root() -> (PathBuf, bool) {
+    // A test runs in its crate's folder; whoever names another one stands at the repository's root.
+    let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     match env::var_os("METERGRAPH_VECTORS") {
-        Some(folder) => (folder.into(), true),
-        None => (PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors"), false),
+        Some(folder) => {
+            let folder = repository.join(folder);
+            assert!(folder.is_dir(), "METERGRAPH_VECTORS: no folder {}", folder.display());
+            (folder, true)
+        }
+        None => (repository.join("tests/vectors"), false),
     }
 }
 

@@ -20,10 +20,10 @@ use crate::end_device::{EndDevice, Setup};
 use crate::meter::Meter;
 use crate::testing::residential;
 
-const GID: Gid = Gid(0x8000_0007);
+pub const GID: Gid = Gid(0x8000_0007);
 
 /// Gives a frame, and what came of it: the code, and the result that the head-end got.
-fn verdict(pair: &mut Pair, apdu: &[u8]) -> (&'static str, Option<u8>) {
+pub fn verdict(pair: &mut Pair, apdu: &[u8]) -> (&'static str, Option<u8>) {
     let before = pair.head_end.told.len();
     let counted = |pair: &Pair| pair.agent.counts().refused.values().sum::<u64>();
     let refused = counted(pair);
@@ -39,7 +39,7 @@ fn verdict(pair: &mut Pair, apdu: &[u8]) -> (&'static str, Option<u8>) {
 }
 
 /// A registered device in a group that may order class 0.
-fn member() -> Pair {
+pub fn member() -> Pair {
     let mut pair = Pair::registered();
     let apdu = pair.head_end.keys(SKID, DEV, &[KeyItem::Join { gid: GID, classes: Classes(1) }]);
     pair.give(&apdu);
@@ -49,7 +49,7 @@ fn member() -> Pair {
     pair
 }
 
-fn signed(pair: &Pair, to: Addressee, command: &Command<'_>) -> Vec<u8> {
+pub fn signed(pair: &Pair, to: Addressee, command: &Command<'_>) -> Vec<u8> {
     let Ok(signed) = command::sign(
         command.octets().unwrap(),
         SYSTEM,

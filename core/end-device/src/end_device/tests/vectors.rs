@@ -15,10 +15,10 @@ use crate::meter::Meter;
 use ResponseCode::{Iar, Ok as OK};
 
 fn messages() -> Vec<Value> {
-    let given = std::env::var_os("METERGRAPH_VECTORS").map(PathBuf::from);
-    let folder = given
-        .clone()
-        .unwrap_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors")));
+    let given = std::env::var_os("METERGRAPH_VECTORS");
+    let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folder = repository.join(given.as_deref().unwrap_or("tests/vectors".as_ref()));
+    assert!(folder.is_dir(), "no folder {}", folder.display());
     let path = folder.join("c1222/messages.json");
     match std::fs::read_to_string(&path) {
         Ok(text) => serde_json::from_str(&text).unwrap(),
