@@ -18,7 +18,7 @@ struct Twins {
     first: Lab,
     second: Lab,
     tap: Tap,
-    fleet: Running,
+    fleet: Option<Running>,
 }
 
 impl Twins {
@@ -26,9 +26,10 @@ impl Twins {
         let first = Lab::registering(DEVICES);
         let tap = Tap::before(first.port);
         let head_end = first.head_end();
-        let more = ["--rate", "8", "--duration", "40", "--relays", "2", "--grace", "40", "--time-scale", "60"];
+        let more =
+            ["--rate", "8", "--duration", "40", "--relays", "2", "--grace", "40", "--time-scale", "60"];
         let fleet = first.devices_at(tap.port, &more);
-        let twins = Self { second: Lab::empty(), first, tap, fleet };
+        let twins = Self { second: Lab::empty(), first, tap, fleet: Some(fleet) };
         twins.wait("acknowledged reports", || twins.sealed(&twins.first).len() > 20);
         twins.first.stop(head_end);
         Self { second: twins.first.copy(), ..twins }
@@ -78,7 +79,8 @@ fn events(lab: &Lab) -> String {
 
 #[test]
 fn the_fence_refuses_a_copy_and_the_first_goes_on() {
-    let twins = Twins::new();
+    let mut twins = Twins::new();
+    let fleet = twins.fleet.take().unwrap();
     twins.share_token();
     let Twins { first, second, tap, .. } = &twins;
     let head_end = first.head_end();
@@ -99,7 +101,7 @@ fn the_fence_refuses_a_copy_and_the_first_goes_on() {
     let before = twins.sealed(first).len();
     tap.turn(first.port);
     twins.wait("the first one goes on", || twins.sealed(first).len() > before + 10);
-    let said = first.fleet_end(twins.fleet);
+    let said = first.fleet_end(fleet);
     assert_eq!((&said["registered"], &said["nonce_reuses"]), (&DEVICES.into(), &0.into()), "{said}");
     drop(copy);
     first.stop(head_end);

@@ -1,7 +1,14 @@
 //! The whole story over real TCP: a fleet registers, reports, is told as a group by one signature, one of it is
 //! switched off and on, all epochs advance, some miss it and recover, some are revoked; once with keys in PKCS#11
 //! tokens and 2,000 devices, and once with a head-end that is cut at one durable step after the other.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
 
 mod pkcs11_shim;
 mod support;
@@ -10,11 +17,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use journal::files::{Files, ForgetfulFiles, OsFiles};
+use journal::files::{ForgetfulFiles, OsFiles};
 use nodes::journal::FileLayer;
 use pkcs11_shim::{Shim, SoftHsm};
 use runtime::Options;
-use serde_json::Value;
 use support::lab::Lab;
 use support::office::{Office, dev};
 use support::story::{judge, ledger};
@@ -143,6 +149,17 @@ fn two_thousand_devices_with_keys_in_tokens() {
     }
 
     let said = lab.fleet_end(fleet);
+    // They are also refused when they begin anew.
+    let secrets = std::fs::read_to_string(lab.file("lab.secrets.csv")).unwrap();
+    let (head, rows) = secrets.split_once("\n---\n").unwrap();
+    let rows: Vec<&str> = rows.lines().collect();
+    let revoked = format!("{head}\n---\n{}\n{}\n", rows[0], rows[101..111].join("\n"));
+    std::fs::write(lab.file("revoked.csv"), revoked).unwrap();
+    let more = ["--duration", "3", "--grace", "1", "--register-rate", "0"];
+    let again = lab.fleet_end(lab.devices_of("revoked.csv", lab.port, &more));
+    assert_eq!((&again["devices"], &again["registered"]), (&10.into(), &0.into()), "{again}");
+    assert!(refused(&lab.status().unwrap(), "SEC-REG-REVOKED") >= 10, "{:?}", lab.status());
+
     assert_eq!((&said["registered"], &said["nonce_reuses"]), (&DEVICES.into(), &0.into()), "{said}");
     // What the revoked ones sent is nobody's; all else was heard.
     assert!(said["unacked"].as_u64().unwrap() <= 10 * 32, "{said}");
@@ -187,4 +204,190 @@ fn account(status: &runtime::Status) {
             - outside.sum::<i64>(),
         "{status:?}"
     );
+}
+
+/// What has been asked for so far, and whether it is done. Every step may be asked for again.
+struct Plot<'a> {
+    office: &'a Office,
+    gid: Option<String>,
+    /// The demand response, the switching, the campaign.
+    event: Option<String>,
+    switched: usize,
+    campaign: Option<String>,
+    revoked: usize,
+}
+
+/// How the head-end of a plot is cut.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    /// The process is killed: what it wrote stays.
+    Killed,
+    /// The power goes: what was not synced may be gone.
+    Power,
+}
+
+const CAST: u32 = 40;
+const GONE: u32 = 3;
+/// Lives that are cut, after which the story may end.
+const CUTS: u64 = 40;
+
+impl Plot<'_> {
+    /// Goes on with the story, until it is at its end or a step fails, as it does when the head-end is cut.
+    fn go_on(&mut self) -> Option<()> {
+        let call = |arguments: &[&str]| {
+            let (code, printed, _) = self.office.call(arguments);
+            (code == 0).then_some(printed)
+        };
+        let gid = match &self.gid {
+            Some(gid) => gid.clone(),
+            None => {
+                let all = call(&["group", "list"])?;
+                let known = all["groups"].as_array()?.iter().find(|group| group["name"] == "all");
+                let made =
+                    known.cloned().or_else(|| call(&["group", "create", "all", "--classes", "0,1,3,4"]))?;
+                let gid = made["gid"].as_str()?.to_owned();
+                self.gid = Some(gid.clone());
+                gid
+            }
+        };
+        let shown = call(&["group", "show", &gid])?;
+        if shown["members"] != CAST && self.event.is_none() {
+            let members: Vec<String> = (0..CAST).map(dev).collect();
+            let join = ["group", "join", &gid].into_iter().chain(members.iter().map(String::as_str));
+            call(&join.collect::<Vec<_>>())?;
+            return None;
+        }
+        if self.event.is_none() {
+            let order = ["command", "dr", "--event", "7", "--minutes", "30", "--percent", "50", "--no-wait"];
+            let asked = call(&[&order[..], &["--group", &gid, "--request-id", "the-event"]].concat())?;
+            let id = asked["id"].as_str()?.to_owned();
+            for name in ["ada", "bob"] {
+                (self.office.approve(&id, name).0 == 0).then_some(())?;
+            }
+            self.event = Some(id);
+        }
+        while self.switched < 2 {
+            let word = ["disconnect", "reconnect"][self.switched];
+            let asked = call(&["command", word, "--device", &dev(7), "--request-id", word])?;
+            assert!(asked["outcome"].is_object(), "{asked}");
+            self.switched += 1;
+        }
+        if self.campaign.is_none() {
+            // A second one is refused while the first one is under way.
+            let begun = call(&["keys", "advance-epoch", "--group", &gid])?;
+            self.campaign = Some(begun["campaign"].to_string());
+        }
+        while self.revoked < GONE as usize {
+            call(&["device", "revoke", &dev(20 + self.revoked as u32)])?;
+            self.revoked += 1;
+        }
+        let event = call(&["command", "show", self.event.as_deref()?])?;
+        let campaign = call(&["campaign", "show", self.campaign.as_deref()?])?;
+        (event["state"] == "ended" && campaign["state"] == "finished").then_some(())
+    }
+}
+
+fn cut_everywhere(cut: Cut) {
+    let seed = std::env::var("METERGRAPH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1_u64);
+    let office = Office::open(CAST);
+    let lab = &office.lab;
+    let files = ForgetfulFiles::default();
+    // A head-end that has lost its disk is not waited for.
+    let text = std::fs::read_to_string(lab.graph()).unwrap();
+    let text = text.replace("[http]", "[runtime]\ndrain_timeout_ms = 300\n\n[http]");
+    let plugins = metergraph::graph_file::plugins::Plugins::default();
+    let compiled = graph::compile(&text, &metergraph::kinds::registry(), &plugins);
+    let plan = compiled.plan.unwrap_or_else(|| panic!("{:?}", compiled.diagnostics));
+    let start = || {
+        let options =
+            Options { state: lab.state(), plugin_dirs: vec![support::plugin_dir()], ..Options::default() };
+        options.services.provide("", Arc::new(FileLayer(Arc::new(files.clone()))));
+        runtime::start(&plan, &metergraph::kinds::registry(), options)
+    };
+    let tap = Tap::before(lab.port);
+    let fleet = lab.devices_at(
+        tap.port,
+        &[
+            "--rate",
+            "10",
+            "--duration",
+            "100",
+            "--register-rate",
+            "20",
+            "--relays",
+            "3",
+            "--grace",
+            "30",
+            "--time-scale",
+            "60",
+            "--miss-group-keys",
+            "5",
+        ],
+    );
+    let mut plot = Plot { office: &office, gid: None, event: None, switched: 0, campaign: None, revoked: 0 };
+    let mut ended = 0_u64;
+    for life in 0..CUTS {
+        let running = start().unwrap_or_else(|error| panic!("life {life}, seed {seed}, {cut:?}: {error:?}"));
+        let since = Instant::now();
+        // Each life gets some operations further than the one before it, and is cut in the middle of one.
+        files.stop_after(20 + (7 * life + seed) % 61 + life);
+        let before = files.operations();
+        let enough = || files.operations() >= before + 20 + (7 * life + seed) % 61 + life;
+        while since.elapsed() < Duration::from_millis(1500) && !enough() {
+            if plot.go_on().is_some() {
+                ended += 1;
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        drop(running);
+        match cut {
+            Cut::Killed => files.kill(seed.wrapping_mul(1000).wrapping_add(life)),
+            Cut::Power => files.cut(seed.wrapping_mul(1000).wrapping_add(life)),
+        }
+    }
+    let running = start().unwrap();
+    let since = Instant::now();
+    while plot.go_on().is_none() {
+        assert!(since.elapsed() < Duration::from_secs(90), "{cut:?}, seed {seed}: the story does not end");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let event = office.done(&["command", "show", plot.event.as_deref().unwrap()]);
+    assert_eq!(event["outcome"]["end"], "done", "{event}");
+    let campaign = office.done(&["campaign", "show", plot.campaign.as_deref().unwrap()]);
+    assert_eq!(campaign["missed"], 0, "{campaign}");
+    let said = lab.fleet_end(fleet);
+    assert_eq!(
+        (&said["registered"], &said["nonce_reuses"]),
+        (&CAST.into(), &0.into()),
+        "{cut:?} {seed}: {said}"
+    );
+    assert!(said["unacked"].as_u64().unwrap() <= u64::from(GONE) * 32, "{cut:?} {seed}: {said}");
+    // Nobody does twice what was asked for once.
+    assert_eq!(said["executed"]["load"], CAST + 2, "{cut:?} {seed}: {said}");
+    drop(running);
+    let story = judge(Arc::new(files.clone()), lab);
+    assert_eq!(story.devices.len(), CAST as usize);
+    let running = start().unwrap();
+    let octets = tap.replay();
+    let (end, _) = running.stop();
+    assert!(!end.abandoned);
+    let again = judge(Arc::new(files), lab);
+    assert_eq!(again.devices, story.devices);
+    let (lines, uses) = ledger(lab);
+    println!(
+        "{cut:?}, seed {seed}: {CUTS} cuts, {ended} of them behind the end; {} signed, {} taken in, {octets} octets \
+         said again; ledger of {lines} lines, {uses} nonces",
+        story.signed, story.reports
+    );
+}
+
+#[test]
+fn a_head_end_that_is_killed_at_one_durable_step_after_the_other() {
+    cut_everywhere(Cut::Killed);
+}
+
+#[test]
+fn a_head_end_whose_power_goes_at_one_durable_step_after_the_other() {
+    cut_everywhere(Cut::Power);
 }

@@ -85,7 +85,7 @@ pub fn judge(files: Arc<dyn Files>, lab: &Lab) -> Story {
                 let ctr = reserved[&signed.id];
                 let scope = match ctr.addressee {
                     seal::command::Addressee::Device(dev) => dev.to_string(),
-                    seal::command::Addressee::Group(_) => "group".to_owned(),
+                    seal::command::Addressee::Group(gid) => gid.to_string(),
                 };
                 let other = counters.insert((ctr.skid, scope.clone(), ctr.ctr), signed.octets.to_vec());
                 assert!(other.is_none_or(|other| other == signed.octets), "ctr {} of {scope} twice", ctr.ctr);

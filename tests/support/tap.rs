@@ -70,10 +70,14 @@ impl Tap {
         for passed in self.passed.lock().unwrap().iter().filter(|passed| passed.to == to) {
             let down = passed.ways[1].lock().unwrap();
             let mut rest = &down[..];
-            while let Some(len) = c1222::apdu::measure(rest, APDU_MAX).unwrap().filter(|len| *len <= rest.len()) {
+            while let Some(len) =
+                c1222::apdu::measure(rest, APDU_MAX).unwrap().filter(|len| *len <= rest.len())
+            {
                 let (apdu, after) = rest.split_at(len);
                 rest = after;
-                let Place::Frame(place) = carriage::locate(apdu, Leniency::Draft).unwrap().place else { continue };
+                let Place::Frame(place) = carriage::locate(apdu, Leniency::Draft).unwrap().place else {
+                    continue;
+                };
                 let (head, body) = (place.head(apdu), place.body(apdu));
                 // Messages of registrations have no head.
                 let Ok(read) = Head::read(head, body.len()) else { continue };

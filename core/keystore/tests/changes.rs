@@ -274,6 +274,7 @@ fn new_data_keys_open_the_same_store_and_the_old_ones_nothing() {
     let gid = Gid(0x8000_0007);
     let sealed = |store: &Arc<Store>| store.vault().draw_group_key(gid, Epoch(1)).unwrap();
     let old = sealed(&store);
+    let never = store.vault().draw_group_key(gid, Epoch(2)).unwrap();
     let key = Change::GroupKey { gid, epoch: Epoch(1), activate_at: 0, sealed: old.clone().into() };
     let before = registered(&store.vault(), SID, DEV);
     store.apply(&[before.clone(), Change::Proved { sid: SID }, key], NOW).unwrap();
@@ -299,7 +300,9 @@ fn new_data_keys_open_the_same_store_and_the_old_ones_nothing() {
     let store = open(&folder);
     assert_eq!((loaded(&store, SID), group_keys(&store)), (association, keys));
     assert_eq!(store.vault().load(&|_| true, &mut |_| {}).unwrap(), 101);
-    assert!(store.vault().open_group_key(gid, Epoch(1), &old).is_err());
+    assert!(store.vault().open_group_key(gid, Epoch(2), &never).is_err());
+    // One that the store has taken in is found there.
+    assert!(store.vault().open_group_key(gid, Epoch(1), &old).is_ok());
     assert!(store.vault().open_group_key(gid, Epoch(1), &sealed(&store)).is_ok());
     // What the journal held is known already, and does no harm.
     assert_eq!(store.apply(&[before], NOW).unwrap(), Applied::default());

@@ -40,7 +40,3 @@ pub fn registry() -> node::Registry {
         .with(mdm_egress::MdmEgressKind)
         .with(event_monitor::EventMonitorKind)
 }
-
-pub(crate) fn mutant(number: u32) -> bool {
-    std::env::var("MUTANT").is_ok_and(|is| is == number.to_string())
-}

@@ -100,7 +100,6 @@ impl Means for Stored {
     fn fence(&self) -> Result<(), SignRefusal> {
         self.fence.check().map_err(|error| match error {
             FenceError::NotYet | FenceError::Closed { .. } => SignRefusal::Fence,
-            FenceError::Token(_) if crate::mutant(5) => SignRefusal::Fence,
             FenceError::Token(error) => SignRefusal::Hsm(error.to_string()),
             FenceError::Mark(_) => SignRefusal::Store,
         })

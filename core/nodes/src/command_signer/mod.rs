@@ -244,7 +244,7 @@ impl CommandSigner {
         batch: &Batch,
         meters: &Meters,
     ) -> Result<(), NodeError> {
-        let now = if crate::mutant(6) { crate::clock::unix_s() } else { self.means.now_ms() / 1000 };
+        let now = self.means.now_ms() / 1000;
         let mut work = self.work(Some(from), batch.len() as u64);
         let mut fence = None;
         for frame in &batch.frames {
@@ -321,7 +321,7 @@ impl CommandSigner {
                 self.refuse_all(context, &mut work, &SignRefusal::Store);
                 self.fail(context, &mut work);
             }
-            (Step::Audited, settled) if crate::mutant(4) || settled == Settled::Committed => self.sign(context, ports, &mut work)?,
+            (Step::Audited, Settled::Committed) => self.sign(context, ports, &mut work)?,
             (Step::Audited, Settled::Failed) => {
                 self.refuse_all(context, &mut work, &SignRefusal::Audit);
                 if work.policy.take().is_some() {

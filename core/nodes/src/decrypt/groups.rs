@@ -81,7 +81,7 @@ impl Groups {
 
     /// What the next frame is sealed with at this Unix second.
     pub(super) fn next(&mut self, gid: Gid, now: u64) -> Next<'_> {
-        let in_force = |held: &&mut GroupEpoch| u64::from(held.activate_at) <= now || crate::mutant(3);
+        let in_force = |held: &&mut GroupEpoch| u64::from(held.activate_at) <= now;
         let epochs = self.groups.get_mut(&gid).into_iter().flatten();
         let Some(current) = epochs.rev().find(in_force) else { return Next::NoKey };
         match (current.counter.take(), current.counter.wanted(GROUP_BLOCK)) {
@@ -109,7 +109,7 @@ impl Groups {
     /// At a start: counters below `floor` may have been used.
     pub(super) fn restore_floor(&mut self, gid: Gid, epoch: Epoch, floor: u32) {
         if let Some(held) = self.epoch_mut(gid, epoch) {
-            held.counter = Counter::resume(if crate::mutant(2) { 0 } else { held.counter.floor().max(floor) });
+            held.counter = Counter::resume(held.counter.floor().max(floor));
         }
     }
 

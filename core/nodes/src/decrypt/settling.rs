@@ -73,9 +73,6 @@ impl Shard {
             Sent::Issued { place, epoch, campaign } => {
                 if committed {
                     self.associations.issue(place, epoch);
-                    if crate::mutant(9) && let Some(entry) = self.associations.get_mut(place) {
-                        entry.association.promoted(epoch, unix_s());
-                    }
                     if let Some((_, cold)) = self.associations.both_mut(place) {
                         cold.campaign = cold.campaign.max(campaign);
                     }

@@ -275,7 +275,7 @@ impl Journal {
         if discarded && !self.split {
             for (edge, last) in context.inputs.iter().zip(self.group.drain(..)).filter(|(_, last)| *last > 0)
             {
-                (edge.settled() + 1..=last).filter(|_| !crate::mutant(8)).for_each(|number| edge.fail(number));
+                (edge.settled() + 1..=last).for_each(|number| edge.fail(number));
                 edge.settle(last);
             }
             self.numbers.failed.add(self.frames);
