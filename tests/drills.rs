@@ -186,7 +186,9 @@ fn an_opened_meter_is_revoked_at_a_running_head_end() {
         let output = office
             .lab
             .program()
-            .args(["fleet", "--json", "--rate", "4", "--duration", "4", "--relays", "1", "--grace", "2"])
+            .args(["fleet", "--json", "--rate", "4", "--duration", "6", "--relays", "1", "--grace", "4"])
+            // What is lost while the head-end still gets its token is soon repeated.
+            .args(["--time-scale", "60"])
             .args(["--connect", &format!("127.0.0.1:{}", office.lab.port), "--manifest-secrets"])
             .arg(file)
             .output()
@@ -481,7 +483,10 @@ fn the_key_encryption_key_is_stolen() {
     };
     let registered = || {
         let head_end = lab.head_end();
-        let said = lab.fleet_end(lab.devices(&["--rate", "6", "--duration", "5", "--relays", "1"]));
+        // What is lost while the head-end still gets its token is soon repeated.
+        let fleet =
+            ["--rate", "6", "--duration", "6", "--relays", "1", "--time-scale", "60", "--grace", "20"];
+        let said = lab.fleet_end(lab.devices(&fleet));
         lab.stop(head_end);
         said["registered"].as_u64().unwrap()
     };

@@ -3,6 +3,7 @@
 
 pub mod commands;
 pub mod plugins;
+pub mod reasons;
 
 use std::fs::File;
 use std::io::{IsTerminal, Read};

@@ -131,7 +131,8 @@ impl Secrets {
             // `keystore` keeps them in its table 1, by partition.
             for found in sled::open(folder).unwrap().scan_prefix([1]) {
                 let (key, value) = found.unwrap();
-                let dek = unwrap(&value).unwrap();
+                // The wrapped key stands first.
+                let dek = unwrap(&value[..40]).unwrap();
                 self.add("dek", &seal::hex::Hex(&key[1..]), dek.expose(), Nature::Cipher);
             }
         }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use graph::{Diagnostic, explain};
 use miette::miette;
 
-use super::GraphFile;
+use super::{GraphFile, reasons};
 use crate::cli::{CheckArgs, Drawing, Format, GraphArgs};
 use crate::kinds;
 
@@ -60,6 +60,10 @@ pub fn schema() -> ExitCode {
 /// # Errors
 /// When there is no such code.
 pub fn explain(code: Option<&str>) -> miette::Result<ExitCode> {
+    if let Some((name, text)) = code.and_then(|name| Some((name, reasons::find(name)?))) {
+        println!("{name}\n\n{text}");
+        return Ok(ExitCode::SUCCESS);
+    }
     match code {
         Some(name) => match explain::find(name) {
             Ok(code) => print!("{}", explain::text(code)),
@@ -68,7 +72,12 @@ pub fn explain(code: Option<&str>) -> miette::Result<ExitCode> {
                 return Err(miette!("there is no code `{name}`; `metergraph explain` lists all of them"));
             }
         },
-        None => explain::all().for_each(|code| println!("{:<34}{}", code.name, first_sentence(code.text))),
+        None => {
+            let files = explain::all().map(|code| (code.name, code.text));
+            for (name, text) in files.chain(reasons::ALL.iter().copied()) {
+                println!("{name:<34}{}", first_sentence(text));
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

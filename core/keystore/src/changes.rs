@@ -6,7 +6,7 @@
 use std::sync::PoisonError;
 
 use seal::association::{CANDIDATES_MAX, RETIRING_MAX, RETIRING_S};
-use seal::at_rest::{Dek, NONCE_LEN};
+use seal::at_rest::NONCE_LEN;
 use seal::ids::{Dev, Epoch, Gid, Sid};
 use seal::schedule::{self, AssociationKeys};
 use seal::secret::{Prk, scrubbed};
@@ -16,15 +16,15 @@ use crate::block::{self, Edit, Place};
 use crate::credentials::{self, Bucket};
 use crate::error::StoreError;
 use crate::group::Group;
+use crate::kek::Deks;
 use crate::key_store::Entry;
-use crate::locked::Locked;
 use crate::record::{self, Head, Keys, Record, Retiring};
 use crate::store::{Store, records_entry};
 
 /// Blocks that are changed in one write: what they hold is in memory then.
 const BLOCKS_A_WRITE: usize = 128;
 /// KiB of the stack on which blocks are changed.
-const SCRUBBED: usize = 32;
+const SCRUBBED: usize = 64;
 /// Room for a record that is opened.
 const BUFFER: usize = record::OCTETS_MAX + seal::at_rest::OVERHEAD;
 
@@ -220,7 +220,7 @@ impl Store {
         for (_, change) in changes {
             let outcome = match change {
                 Change::Association { sid, dev, sealed } => {
-                    add(&mut edit, &self.deks.all(place.partition)?, (*sid, *dev), sealed, records)?
+                    add(&mut edit, (&self.deks, place.partition), (*sid, *dev), sealed, records)?
                 }
                 change => alter(&mut edit, change, now, applied)?,
             };
@@ -316,7 +316,7 @@ impl From<bool> for Outcome {
 /// Adds a registered association. One that is there already has gone on since.
 fn add(
     edit: &mut Edit<'_>,
-    deks: &[Locked<Dek>],
+    (deks, partition): (&Deks, u16),
     (sid, dev): (Sid, Dev),
     sealed: &[u8],
     records: &mut u64,
@@ -327,14 +327,14 @@ fn add(
     }
     let mut buffer = Zeroizing::new([0; BUFFER]);
     // It may be sealed under a data key that was replaced since.
-    for dek in deks {
-        let Ok(opened) = block::open(dek, (sid, dev), sealed, buffer.as_mut_slice()) else { continue };
-        let Some(keys) = opened.keys() else { break };
+    let added = deks.find(partition, |dek| {
+        let opened = block::open(&dek, (sid, dev), sealed, buffer.as_mut_slice()).ok()?;
+        let keys = opened.keys()?;
         edit.set((sid, dev), |out| record::write(out, &opened.head, Some(&keys)));
-        *records += u64::from(occupant.is_none());
-        return Ok(Outcome::Changed);
-    }
-    Ok(Outcome::Odd)
+        Some(Outcome::Changed)
+    })?;
+    *records += u64::from(added.is_some() && occupant.is_none());
+    Ok(added.unwrap_or(Outcome::Odd))
 }
 
 /// Changes the record of an association.

@@ -2,8 +2,7 @@
 //!
 //! KEK --AES-KW--> DEK[partition]: the KEK only wraps and unwraps (security layer §4), in the key store's
 //! token. A store that is open keeps the data keys in locked memory, so that a token is not asked for each
-//! record.
-
+//! record; expanded they live on stacks that are scrubbed.
 //!
 //! A key that was replaced is kept, wrapped, for what the journal still holds sealed under it. An entry is
 //! `wrapped key, since u64, (wrapped key, replaced u64, mark u64)*`, the newest first; once it was the first
@@ -154,10 +153,8 @@ impl Deks {
     /// The entry of a partition is this one now, without the replaced keys that are not in it.
     pub(crate) fn forget(&self, partition: u16, held: Held) {
         let before = self.held().get(usize::from(partition)).map(|held| held.old.clone()).unwrap_or_default();
-        let stays: Vec<bool> = before
-            .iter()
-            .map(|old| held.old.iter().any(|kept| kept.wrapped == old.wrapped))
-            .collect();
+        let stays: Vec<bool> =
+            before.iter().map(|old| held.old.iter().any(|kept| kept.wrapped == old.wrapped)).collect();
         self.change(partition, held, |slots| {
             let [_, rest @ ..] = slots;
             let mut kept = 0;
@@ -180,20 +177,25 @@ impl Deks {
         }
     }
 
-    /// The data key of a partition, expanded in locked memory.
-    pub(crate) fn unwrap(&self, partition: u16) -> Result<Locked<Dek>, StoreError> {
+    /// The data key of a partition.
+    pub(crate) fn unwrap(&self, partition: u16) -> Result<Dek, StoreError> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let [key, ..] = keys.get().0.get(usize::from(partition)).ok_or(StoreError::Dek { partition })?;
-        Ok(Locked::new(Dek::new(&Key256::from_octets(*key))))
+        Ok(Dek::new(&Key256::from_octets(*key)))
     }
 
-    /// The data key of a partition, then those that it replaced and that are kept, the newest first.
-    pub(crate) fn all(&self, partition: u16) -> Result<Vec<Locked<Dek>>, StoreError> {
+    /// What `open` makes of the first data key of a partition that it can use: the present one, then those that
+    /// it replaced and that are kept, the newest first. Each is expanded on the stack, where it is scrubbed.
+    pub(crate) fn find<T>(
+        &self,
+        partition: u16,
+        open: impl FnMut(Dek) -> Option<T>,
+    ) -> Result<Option<T>, StoreError> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let at = usize::from(partition);
         let slots = keys.get().0.get(at).ok_or(StoreError::Dek { partition })?;
         let count = self.held().get(at).map_or(0, |held| held.old.len()).saturating_add(1);
-        Ok(slots.iter().take(count).map(|key| Locked::new(Dek::new(&Key256::from_octets(*key)))).collect())
+        Ok(slots.iter().take(count).map(|key| Dek::new(&Key256::from_octets(*key))).find_map(open))
     }
 
     /// Whether they lie in memory that is not swapped out.

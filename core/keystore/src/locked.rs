@@ -17,6 +17,8 @@ pub(crate) struct Locked<T> {
 impl<T> Locked<T> {
     /// Takes over a value. Where the system does not allow to lock memory (`ulimit -l`) it is kept anyway:
     /// [`Locked::is_locked`] says so.
+    // In a frame of its own: a page on the caller's stack would push his secrets below what he scrubs.
+    #[inline(never)]
     pub(crate) fn new(value: T) -> Self {
         let pages = Box::new(Pages(value));
         let guard = region::lock(&raw const *pages, size_of::<Pages<T>>()).ok();

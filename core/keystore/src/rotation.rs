@@ -12,11 +12,11 @@ use crate::error::StoreError;
 use crate::group::{self, Group};
 use crate::kek::{Held, OLD_MAX, OldHeld, partitions, unix_s};
 use crate::key_store::Entry;
-use crate::locked::{Locked, random_32};
+use crate::locked::random_32;
 use crate::store::Store;
 
 /// KiB of the stack on which records are sealed anew.
-const SCRUBBED: usize = 32;
+const SCRUBBED: usize = 64;
 
 /// A data key that was replaced and is kept for what stands sealed under it outside the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,8 +136,8 @@ impl Store {
     /// [`StoreError`]; nothing has changed then.
     pub fn release_deks(&self, over: &dyn Fn(&OldDek) -> bool) -> Result<usize, StoreError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = self
-            .with_old(|partition, held| held.old.retain(|old| !over(&OldDek::of(partition, old))));
+        let changed =
+            self.with_old(|partition, held| held.old.retain(|old| !over(&OldDek::of(partition, old))));
         if !changed.is_empty() {
             self.entries.commit(&mut changed.iter().map(|(at, held)| Ok(held.entry(*at))))?;
         }
@@ -169,14 +169,14 @@ impl Store {
 
     /// Opens a group's key, sealed by a data key that the partition has or had.
     pub(crate) fn open_group(&self, gid: Gid, epoch: Epoch, sealed: &[u8]) -> Result<Key128, StoreError> {
-        let deks: Vec<Locked<Dek>> = self.deks.all(group::partition(gid))?;
-        let opened = deks.iter().find_map(|dek| group::open(dek, gid, epoch, sealed).ok());
+        let opened =
+            self.deks.find(group::partition(gid), |dek| group::open(&dek, gid, epoch, sealed).ok())?;
         opened.ok_or(StoreError::Group { gid })
     }
 
     /// All entries of a partition under another key, and the key.
     fn renewed(&self, partition: u16, key: &Key256, held: &Held) -> Result<Vec<Entry>, StoreError> {
-        let (from, to) = (self.deks.unwrap(partition)?, Locked::new(Dek::new(key)));
+        let (from, to) = (self.deks.unwrap(partition)?, Dek::new(key));
         let mut entries = vec![held.entry(partition)];
         self.entries.read(&[Place::prefix(partition)], &mut |key, value| {
             let place = Place::read(key).ok_or(StoreError::Value { name: "associations" })?;

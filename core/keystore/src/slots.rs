@@ -56,6 +56,12 @@ impl Slots {
         self.inner().open = true;
     }
 
+    /// Whether it gives.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.inner().open
+    }
+
     /// A number for a new association; `None` while the journal is not read, or when none is left.
     pub fn allocate(&self) -> Option<Sid> {
         let inner = &mut *self.inner();

@@ -113,7 +113,15 @@ impl Store {
         let kek = token.kek()?;
         let deks = scrubbed::<128, _>(|| Deks::read(&kek, &*entries))?;
         let system = System(read_value(&*entries, SYSTEM)?);
-        Ok(Self { deks, entries, system, token, changing: Mutex::new(()), keyed: RwLock::new(()), _lock: lock })
+        Ok(Self {
+            deks,
+            entries,
+            system,
+            token,
+            changing: Mutex::new(()),
+            keyed: RwLock::new(()),
+            _lock: lock,
+        })
     }
 
     /// The identity of the installation.
@@ -183,7 +191,7 @@ impl Store {
         let bucket = Bucket::of(dev);
         let Some(value) = self.entries.get(&bucket.key())? else { return Ok(None) };
         let mut found = None;
-        scrubbed::<8, _>(|| {
+        scrubbed::<32, _>(|| {
             let dek = self.deks.unwrap(bucket.partition)?;
             bucket.open(&dek, &value, &mut |record| {
                 if record.dev == dev {
@@ -204,7 +212,7 @@ impl Store {
         let prefixes: Vec<Vec<u8>> = (0..partitions()).map(Bucket::prefix).collect();
         let mut dek = None;
         let mut count = 0;
-        scrubbed::<16, _>(|| {
+        scrubbed::<32, _>(|| {
             self.entries.read(&prefixes, &mut |key, value| {
                 let bucket = Bucket::read(key).ok_or(StoreError::Value { name: "credentials" })?;
                 let dek = match &mut dek {
@@ -231,7 +239,7 @@ impl Store {
         let prefixes: Vec<Vec<u8>> = (0..partitions()).filter(|p| wanted(*p)).map(Place::prefix).collect();
         let mut dek = None;
         let mut count = 0;
-        scrubbed::<16, _>(|| {
+        scrubbed::<32, _>(|| {
             self.entries.read(&prefixes, &mut |key, value| {
                 let place = Place::read(key).ok_or(StoreError::Value { name: "associations" })?;
                 let dek = match &mut dek {

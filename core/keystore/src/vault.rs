@@ -145,12 +145,12 @@ impl Vault {
         scrubbed::<SCRUBBED, _>(|| {
             let place = Place::of(sid);
             let mut buffer = Zeroizing::new([0; record::OCTETS_MAX + OVERHEAD]);
-            for dek in self.store.deks.all(place.partition)? {
-                if let Ok(record) = block::open(&dek, (sid, dev), sealed, buffer.as_mut_slice()) {
-                    return StoredAssociation::of(record).map(take).ok_or_else(|| place.damaged());
-                }
-            }
-            Err(place.damaged())
+            let mut take = Some(take);
+            let taken = self.store.deks.find(place.partition, |dek| {
+                let record = block::open(&dek, (sid, dev), sealed, buffer.as_mut_slice()).ok()?;
+                StoredAssociation::of(record).map(take.take()?)
+            })?;
+            taken.ok_or_else(|| place.damaged())
         })
     }
 
@@ -213,7 +213,8 @@ impl Vault {
                 return Ok(());
             }
             for held in &group.keys {
-                let gms = scrubbed::<SCRUBBED, _>(|| self.store.open_group(group.gid, held.epoch, &held.sealed))?;
+                let gms =
+                    scrubbed::<SCRUBBED, _>(|| self.store.open_group(group.gid, held.epoch, &held.sealed))?;
                 sink(StoredGroupKey {
                     gid: group.gid,
                     epoch: held.epoch,

@@ -85,7 +85,7 @@ impl Lost {
             Self::NoGroupKey => ("no-group-key", Reason("no-group-key")),
             Self::Store => ("store", reasons::STORE),
             Self::Epochs => ("epochs", Reason("no-epoch-left")),
-            Self::Unreserved(Unreserved::Fence) => ("fence", reasons::FENCE),
+            Self::Unreserved(Unreserved::Closed(code)) => ("fence", Reason(code)),
             Self::Unreserved(Unreserved::Exhausted) => ("no-counter", reasons::SEQ),
         }
     }

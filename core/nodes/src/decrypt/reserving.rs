@@ -20,8 +20,8 @@ const DAY_S: u64 = 86_400;
 /// Why counters are not reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unreserved {
-    /// This head-end may be a copy.
-    Fence,
+    /// The fence is closed: this head-end may be a copy, or its token or mark does not answer. With the code.
+    Closed(&'static str),
     /// The counter is at its end, or the association has had all of this day.
     Exhausted,
 }
@@ -29,7 +29,7 @@ pub(super) enum Unreserved {
 impl Unreserved {
     pub(super) fn reason(self) -> Reason {
         match self {
-            Self::Fence => reasons::FENCE,
+            Self::Closed(code) => Reason(code),
             Self::Exhausted => reasons::SEQ,
         }
     }
@@ -40,7 +40,7 @@ pub(super) struct Reserving {
     /// A head-end without a key store node has none.
     fence: Option<Arc<Fence>>,
     /// What it said for the batch in hand.
-    is_open: Cell<Option<bool>>,
+    said: Cell<Option<Result<(), Unreserved>>>,
 }
 
 /// The records of a batch on its way to the journal, and what each is for.
@@ -51,12 +51,12 @@ pub(super) struct Records<'a> {
 
 impl Reserving {
     pub(super) fn new(fence: Option<Arc<Fence>>) -> Self {
-        Self { fence, is_open: Cell::new(None) }
+        Self { fence, said: Cell::new(None) }
     }
 
     /// A batch for the journal begins: the token is read again before its first reservation.
     pub(super) fn begin(&self) {
-        self.is_open.set(None);
+        self.said.set(None);
     }
 
     /// Whether the incarnation is raised, or never will be here.
@@ -120,9 +120,12 @@ impl Reserving {
     /// Whether this head-end may seal: a copy that is behind its token may not. Asked before each
     /// reservation; all those of a batch are one write.
     fn look(&self) -> Result<(), Unreserved> {
-        let ask = || self.fence.as_ref().is_none_or(|fence| fence.check().is_ok());
-        let is_open = self.is_open.get().unwrap_or_else(ask);
-        self.is_open.set(Some(is_open));
-        if is_open { Ok(()) } else { Err(Unreserved::Fence) }
+        let ask = || match &self.fence {
+            Some(fence) => fence.check().map_err(|error| Unreserved::Closed(error.code())),
+            None => Ok(()),
+        };
+        let said = self.said.get().unwrap_or_else(ask);
+        self.said.set(Some(said));
+        said
     }
 }

@@ -11,10 +11,11 @@ pub(super) fn tell(keeper: &Keeper, context: &mut Context) {
         let help = "1 where keys are protected: `tokens` are no software files, `memory` is not swapped out.";
         keeper.env.gauge("metergraph_key_protection", help, &[("what", what)]).set(i64::from(is_good));
     };
-    let software: Vec<String> =
-        keeper.env.services.find::<Config>(&keeper.env.node).map_or_else(Vec::new, |config| {
-            config.software().iter().map(ToString::to_string).collect()
-        });
+    let software: Vec<String> = keeper
+        .env
+        .services
+        .find::<Config>(&keeper.env.node)
+        .map_or_else(Vec::new, |config| config.software().iter().map(ToString::to_string).collect());
     let locked = keeper.store.is_locked();
     gauge("tokens", software.is_empty());
     gauge("memory", locked);
@@ -27,7 +28,8 @@ pub(super) fn tell(keeper: &Keeper, context: &mut Context) {
         context.events.report(Reason("software-keys"), Severity::Warning, Source::Node, detail);
     }
     if !locked {
-        let detail = || "the system locks no memory for keys, they may be swapped out (`ulimit -l`)".to_owned();
+        let detail =
+            || "the system locks no memory for keys, they may be swapped out (`ulimit -l`)".to_owned();
         context.events.report(Reason("keys-not-locked"), Severity::Warning, Source::Node, detail);
     }
 }

@@ -129,7 +129,7 @@ fn due(dates: &[u64], period_s: u64, now: u64) -> Option<u16> {
     sorted.sort_unstable();
     let count = u64::try_from(sorted.len()).unwrap_or(u64::MAX);
     let late = |(place, (date, _)): (u64, &(u64, u16))| {
-        let steps = period_s.saturating_mul(place.saturating_add(1)) / count;
+        let steps = period_s.saturating_mul(place) / count;
         date.saturating_add(period_s) < now.saturating_add(steps)
     };
     let is_due = (0..).zip(&sorted).any(late);

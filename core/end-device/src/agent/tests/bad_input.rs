@@ -233,9 +233,14 @@ fn a_forged_membership_is_refused() {
     let mut pair = member();
     let mut join = Vec::new();
     seal::control::Item::write(&KeyItem::Join { gid: OTHER, classes: Classes(0x3f) }, &mut join);
-    // Signed by nobody that it knows; by a member of a group, which may not order class 4; as class 1.
+    // Signed by nobody that it knows, or in the name of one; by way of a group that may not order class 4; as
+    // class 1.
     let apdu = send(&mut pair, alone(), &command(77, Class::Keys, 9, &join));
     assert_eq!(refused(&mut pair, &apdu), ("SEC-DN-SIG", Some(16)));
+    let good = pair.head_end.signers.insert(SKID, support::signing_key(77));
+    let apdu = pair.head_end.keys(SKID, DEV, &[KeyItem::Join { gid: OTHER, classes: Classes(0x3f) }]);
+    assert_eq!(refused(&mut pair, &apdu), ("SEC-DN-SIG", Some(16)));
+    pair.head_end.signers.insert(SKID, good.unwrap());
     let by_group = signed(&pair, Addressee::Group(GID), &command(SKID, Class::Keys, 9, &join));
     let apdu = pair.head_end.group_frame(GID, &by_group);
     assert_eq!(refused(&mut pair, &apdu), ("SEC-DN-CLASS", Some(17)));
