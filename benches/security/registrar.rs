@@ -17,7 +17,7 @@ use node::{Batch, BatchPool, Config, Context, Edge, Env, Frame, Meters, NodeKind
 use nodes::journal::Log;
 use nodes::key_store::KeyStoreKind;
 use nodes::load_balancer::LoadBalancerKind;
-use nodes::registrar::{Lent, Means, NoKey, Provisioned, Provisioning, RegistrarKind};
+use nodes::registrar::{Closed, Lent, Means, NoKey, Provisioned, Provisioning, RegistrarKind};
 use rustix::time::{ClockId, clock_gettime};
 use seal::edhoc::{
     Agreement, Credential, DeviceCredential, PrivateKey, PublicKey, Refusal, Registered, initiate,
@@ -320,7 +320,11 @@ impl Means for Keys {
         sealed.map(Vec::into_boxed_slice).map_err(|error| error.to_string())
     }
 
-    fn is_fenced(&self) -> bool {
-        false
+    fn is_open(&self) -> bool {
+        true
+    }
+
+    fn fence(&self) -> Result<(), Closed> {
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::client::{
     ApiArgs, CampaignCommand, CommandCommand, DeviceCommand, GroupCommand, TokenCommand as BearerCommand,
 };
+use crate::keys::root::RootCommandArgs;
 use crate::policy::PolicyCommand;
 
 /// An open head-end for advanced metering.
@@ -247,6 +248,8 @@ pub enum KeysCommand {
         #[command(flatten)]
         api: ApiArgs,
     },
+    /// Signs a command with the offline root's key, and prints it for `metergraph command send-signed`.
+    RootCommand(RootCommandArgs),
     /// Ceremonies of the tokens that hold the keys.
     #[command(flatten)]
     Tokens(TokenCommand),

@@ -22,6 +22,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Proxy};
 
 pub use campaign::{CampaignCommand, advance, campaign};
+pub(crate) use command::now;
 pub use command::{CommandCommand, command};
 pub use device::{DeviceCommand, device};
 pub use group::{GroupCommand, group};

@@ -3,6 +3,7 @@
 pub mod ceremony;
 pub(crate) mod lab_key;
 mod manifest;
+pub(crate) mod root;
 mod trust;
 
 use std::fs::{File, OpenOptions};
@@ -38,6 +39,7 @@ pub fn keys(command: &KeysCommand) -> miette::Result<ExitCode> {
         KeysCommand::AdvanceEpoch { delta, wave, group, api } => {
             return crate::client::advance(*delta, *wave, group.as_deref(), api);
         }
+        KeysCommand::RootCommand(args) => return root::root_command(args),
         KeysCommand::Tokens(command) => ceremony::tokens(command),
         KeysCommand::Trust(command) => trust::trust(command),
         KeysCommand::Import { file, state, test_keys, json } => import(file, state, *test_keys, *json),

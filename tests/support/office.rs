@@ -10,7 +10,7 @@ use super::program;
 /// A laboratory with a policy and the token of one who may everything.
 pub struct Office {
     pub lab: Lab,
-    token: String,
+    pub token: String,
 }
 
 impl Office {

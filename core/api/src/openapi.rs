@@ -27,6 +27,7 @@ const BEARER: &str = "bearer";
         about::description,
         about::whoami,
         commands::submit,
+        commands::submit_signed,
         commands::list,
         commands::show,
         commands::approve,

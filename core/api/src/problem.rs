@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix_web::body::BoxBody;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
+use commands::desk::RootError;
 use commands::front::Refusal;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -125,7 +126,8 @@ impl From<Refusal> for Problem {
                 StatusCode::NOT_FOUND
             }
             Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
-            Refusal::Role(_) | Refusal::Approval(_) => StatusCode::FORBIDDEN,
+            Refusal::Role(_) | Refusal::Approval(_) | Refusal::RootOnly => StatusCode::FORBIDDEN,
+            Refusal::Root(error) => of_root(error),
             Refusal::Body(_) | Refusal::GroupClass { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::NotRegistered(_)
             | Refusal::Classic(_)
@@ -157,6 +159,15 @@ impl From<Refusal> for Problem {
     }
 }
 
+fn of_root(error: &RootError) -> StatusCode {
+    match error {
+        RootError::Class(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        RootError::NoRoot => StatusCode::SERVICE_UNAVAILABLE,
+        RootError::Counter(_) => StatusCode::CONFLICT,
+        RootError::Skid(_) | RootError::Signature | RootError::When(_) => StatusCode::FORBIDDEN,
+    }
+}
+
 /// The way out of what the desk refuses.
 fn help(refusal: &Refusal) -> Option<&'static str> {
     Some(match refusal {
@@ -171,6 +182,19 @@ fn help(refusal: &Refusal) -> Option<&'static str> {
         Refusal::RequestId(_) => "give each command a request id of its own",
         Refusal::Restored(_) => {
             "the campaign after the restore tells it; GET /v1/campaigns/{id} shows how far it is"
+        }
+        Refusal::RootOnly => {
+            "`metergraph keys root-command` signs it where root's key is, `metergraph command send-signed` sends it"
+        }
+        Refusal::Root(RootError::NoRoot) => {
+            "name root's public key in the command signer's `root`, and sign a policy"
+        }
+        Refusal::Root(RootError::Skid(_)) => "POST /v1/commands asks for a command that the signer signs",
+        Refusal::Root(RootError::Signature) => {
+            "root signs for one installation and one device or group: give the same here"
+        }
+        Refusal::Root(RootError::When(_) | RootError::Counter(_)) => {
+            "have root sign it anew, with its next counter"
         }
         Refusal::NoPolicy => "sign a policy and put it where the graph file says",
         Refusal::CampaignRuns(_) => "wait for its end; GET /v1/campaigns/{id} shows it",

@@ -152,6 +152,29 @@ fn every_order_reaches_the_desk_as_it_was_meant() {
 }
 
 #[test]
+fn what_root_signed_is_handed_to_the_desk_as_it_is() {
+    let lab = Lab::start(&[]);
+    let body = |signed: &str| json!({ "to": { "device": DEV.to_string() }, "signed": signed });
+    let security = lab.client(Role::Security);
+    let id = accepted(&security.post("/v1/commands/signed", &body("0004ff")), 202);
+    assert_eq!(accepted(&security.post("/v1/commands/signed", &body("0004FF")), 200), id);
+    let signed = lab.desk.signed.lock().unwrap().first().cloned().unwrap();
+    assert_eq!((signed.octets, &*signed.requester), (vec![0, 4, 255], "security"));
+    assert!(signed.roles.cover(commands::front::Roles::SECURITY));
+
+    let problem = security.post("/v1/commands/signed", &body("0104ff"));
+    assert!(problem.problem(403, "SEC-CMD-POLICY")["help"].is_string());
+    for wrong in ["0", "zz"] {
+        security.post("/v1/commands/signed", &body(wrong)).problem(400, "api-format");
+    }
+    for role in [Role::Reader, Role::Operator, Role::Approver] {
+        lab.client(role).post("/v1/commands/signed", &body("0004ff")).problem(403, "api-role");
+    }
+    // It is no command of that name.
+    security.get("/v1/commands/signed").problem(400, "api-format");
+}
+
+#[test]
 fn the_same_request_is_the_same_command() {
     let lab = Lab::start(&[]);
     let operator = lab.client(Role::Operator);

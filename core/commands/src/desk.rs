@@ -12,6 +12,7 @@ mod due;
 mod entry;
 mod heard;
 mod retell;
+mod root;
 mod seen;
 mod table;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use due::Dues;
 pub use due::{Due, Why, submission as advance};
 pub(crate) use heard::Effect;
 pub use heard::{Heard, Taken};
+pub use root::{OfRoot, RootError};
 use seen::Seen;
 use table::Table;
 
@@ -387,6 +389,11 @@ impl Desk {
         if request_id.is_empty() || request_id.len() > 64 {
             return Err(Refusal::Invalid("a request id has 1 to 64 octets"));
         }
+        if request_id.starts_with(root::REQUESTS) {
+            return Err(Refusal::Invalid(
+                "request ids that begin with `root-` are of commands that root signed",
+            ));
+        }
         if requester.is_empty() || requester.len() > 64 {
             return Err(Refusal::Invalid("a requester's name has 1 to 64 octets"));
         }
@@ -397,19 +404,25 @@ impl Desk {
         if !roles.cover(role.0) {
             return Err(Refusal::Role(role.1));
         }
+        if matches!(order, OrderKind::SignerRevoke { .. }) {
+            return Err(Refusal::RootOnly);
+        }
+        self.check_addressee(*addressee, matches!(order, OrderKind::AdvanceEpoch { .. }))
+    }
+
+    /// Whether a command to it can be taken now; `moves_on`: one that tells it to leave its epoch.
+    fn check_addressee(&self, addressee: Addressee, moves_on: bool) -> Result<(), Refusal> {
         match addressee {
-            Addressee::Group(gid) => match self.groups.version(*gid) {
-                None => return Err(Refusal::NoGroup(*gid)),
-                Some((_, 0)) => return Err(Refusal::EmptyGroup(*gid)),
+            Addressee::Group(gid) => match self.groups.version(gid) {
+                None => return Err(Refusal::NoGroup(gid)),
+                Some((_, 0)) => return Err(Refusal::EmptyGroup(gid)),
                 Some(_) => {}
             },
             // Its answer would not count, and the command that makes it count would wait behind this one.
-            Addressee::Device(dev) => {
-                let moves_on = matches!(order, OrderKind::AdvanceEpoch { .. });
-                if !moves_on && self.campaigns.restores(*dev) {
-                    return Err(Refusal::Restored(*dev));
-                }
+            Addressee::Device(dev) if !moves_on && self.campaigns.restores(dev) => {
+                return Err(Refusal::Restored(dev));
             }
+            Addressee::Device(_) => {}
         }
         if self.table.pending() >= self.settings.pending_max {
             return Err(Refusal::Full(self.settings.pending_max));
@@ -425,7 +438,11 @@ impl Desk {
         if class == seal::command::Class::Load && submission.ttl_min > 1440 {
             return Err(Refusal::Invalid("a class-3 command is in force for 1,440 minutes at most"));
         }
-        match submission.addressee {
+        self.check_group_class(submission.addressee, class)
+    }
+
+    fn check_group_class(&self, addressee: Addressee, class: seal::command::Class) -> Result<(), Refusal> {
+        match addressee {
             Addressee::Group(gid) if !self.groups.classes(gid).is_some_and(|all| all.contain(class)) => {
                 Err(Refusal::GroupClass { gid, class: class.octet() })
             }

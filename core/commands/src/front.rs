@@ -18,7 +18,7 @@ use seal::ids::{Dev, Gid};
 
 pub use refusal::Refusal;
 pub use reply::Reply;
-pub use submission::{OrderKind, Part, Roles, Submission, TableRead};
+pub use submission::{OrderKind, Part, Roles, SignedSubmission, Submission, TableRead};
 pub use view::{
     Accepted, By, CampaignState, CampaignView, CommandId, CommandState, CommandView, DeviceResult,
     DeviceView, Filter, GroupView, Outcome, Page, Receipted, ResultCounts, Step, Word,
@@ -32,6 +32,8 @@ type Bell = Arc<dyn Fn() + Send + Sync>;
 pub enum Asked {
     /// A command is wanted.
     Submit(Submission, Reply<Accepted>),
+    /// A command that root signed is to be sent.
+    SubmitSigned(SignedSubmission, Reply<Accepted>),
     /// Somebody approves of a command.
     Approve {
         /// The command.
@@ -127,6 +129,14 @@ impl Front {
     /// [`Refusal`]
     pub fn submit(&self, submission: Submission) -> Result<Accepted, Refusal> {
         self.ask(|reply| Asked::Submit(submission, reply))
+    }
+
+    /// Has a command sent that the offline root signed. The same command again is the same.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub fn submit_signed(&self, submission: SignedSubmission) -> Result<Accepted, Refusal> {
+        self.ask(|reply| Asked::SubmitSigned(submission, reply))
     }
 
     /// Adds an approval: ES256 over the intent's digest, by the key that the policy has of this approver.

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use api::view::{Accepted, Command, CommandList, NewApproval, NewCommand, Order, Outcome, Table, To};
+use api::view::{
+    Accepted, Command, CommandList, NewApproval, NewCommand, NewSigned, Order, Outcome, Table, To,
+};
 use clap::{Args, Subcommand};
 use commands::approval::prehash;
 use miette::{IntoDiagnostic, WrapErr, miette};
@@ -13,9 +15,12 @@ use seal::signature::{Signer, sha256};
 
 use super::{ApiArgs, Client, show};
 use crate::keys::lab_key;
+use crate::keys::root::{self, NewCredential, NewSigner};
 
 /// The longest wait in one call.
 const WAIT_S: u64 = 20;
+/// What root signed is in force for 65,535 minutes at most; nobody waits so long.
+const SIGNED_WAIT: Duration = Duration::from_secs(86_400);
 
 /// `metergraph command ...`.
 #[derive(Debug, Subcommand)]
@@ -101,6 +106,47 @@ pub enum CommandCommand {
         /// For whom, and for how long it is in force.
         #[command(flatten)]
         asking: Asking,
+    },
+    /// A further command key, signed by the one in use.
+    SignerAdd {
+        /// The key.
+        #[command(flatten)]
+        signer: NewSigner,
+        /// For whom, and for how long it is in force.
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Says how root revokes a command key: nobody else may.
+    SignerRevoke {
+        /// Its name.
+        skid: u8,
+        /// For whom, and for how long it is in force.
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// The head-end's next credential.
+    CredentialNext {
+        /// The credential.
+        #[command(flatten)]
+        credential: NewCredential,
+        /// For whom, and for how long it is in force.
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Sends what the offline root signed, as `metergraph keys root-command` printed it.
+    SendSigned {
+        /// The signed command, in hex.
+        #[arg(value_name = "HEX")]
+        signed: String,
+        /// The end device, 16 hex digits.
+        #[arg(long, required_unless_present = "group", conflicts_with = "group")]
+        device: Option<String>,
+        /// The group, 8 hex digits.
+        #[arg(long)]
+        group: Option<String>,
+        /// Waits for the end.
+        #[arg(long)]
+        wait: bool,
     },
     /// Shows a command.
     Show {
@@ -191,6 +237,23 @@ pub fn command(command: &CommandCommand, args: &ApiArgs) -> miette::Result<ExitC
         }
         CommandCommand::Time(asking) => ask(Order::SetTime { nonce: None }, asking),
         CommandCommand::Firmware { image, block, asking } => firmware(&client, args, image, *block, asking),
+        CommandCommand::SignerAdd { signer: NewSigner { skid, key, classes, not_before }, asking } => {
+            let ((x, y), skid) = (coordinates(key)?, *skid);
+            let (classes, not_before) = (classes.clone(), *not_before);
+            ask(Order::SignerAdd { skid, x, y, classes, not_before }, asking)
+        }
+        CommandCommand::CredentialNext { credential: NewCredential { kid, key }, asking } => {
+            let (x, y) = coordinates(key)?;
+            ask(Order::CredentialNext { kid: *kid, x, y }, asking)
+        }
+        CommandCommand::SignerRevoke { skid, asking } => {
+            Err(by_root(*skid, &to(&asking.device, &asking.group)))
+        }
+        CommandCommand::SendSigned { signed, device, group, wait } => {
+            let new = NewSigned { to: to(device, group), signed: signed.trim().to_owned() };
+            let accepted = client.post("/v1/commands/signed", &new)?;
+            follow(&client, args, &accepted, (*wait).then_some(SIGNED_WAIT))
+        }
         CommandCommand::Show { id } => {
             let command: Command = client.get(&format!("/v1/commands/{id}"), Duration::ZERO)?;
             show(args.json, &command, text)
@@ -209,15 +272,37 @@ pub fn command(command: &CommandCommand, args: &ApiArgs) -> miette::Result<ExitC
     }
 }
 
-fn now() -> u32 {
+/// Unix seconds.
+pub(crate) fn now() -> u32 {
     u32::try_from(node::event::unix_ns() / 1_000_000_000).unwrap_or(u32::MAX)
 }
 
-fn to(asking: &Asking) -> To {
-    match (&asking.device, &asking.group) {
+fn to(device: &Option<String>, group: &Option<String>) -> To {
+    match (device, group) {
         (Some(device), _) => To::Device(device.clone()),
         (None, group) => To::Group(group.clone().unwrap_or_default()),
     }
+}
+
+/// What to do where only root's signature counts.
+fn by_root(skid: u8, to: &To) -> miette::Report {
+    let to = match to {
+        To::Device(dev) => format!("--device {dev}"),
+        To::Group(gid) => format!("--group {gid}"),
+    };
+    miette!(
+        help = format!(
+            "where root's key is: metergraph keys root-command --lab-root FILE --system SYSTEM {to} --ctr N \
+             --minutes M signer-revoke {skid}\nhere: metergraph command send-signed HEX {to}"
+        ),
+        "only the offline root revokes a signing key: end devices take it from no other"
+    )
+}
+
+/// x and y of a public key, in hex.
+fn coordinates(key: &str) -> miette::Result<(String, String)> {
+    let (x, y) = root::coordinates(key)?;
+    Ok((Hex(&x).to_string(), Hex(&y).to_string()))
 }
 
 /// Asks for a command. Its request id is drawn where none is given.
@@ -231,7 +316,7 @@ fn ask(client: &Client, order: Order, asking: &Asking, id: Option<String>) -> mi
         }
     };
     let body = NewCommand {
-        to: to(asking),
+        to: to(&asking.device, &asking.group),
         order,
         valid_from: asking.from,
         ttl_min: asking.ttl,
@@ -248,11 +333,19 @@ fn submit(
     id: Option<String>,
 ) -> miette::Result<ExitCode> {
     let accepted = ask(client, order, asking, id)?;
-    if asking.no_wait {
-        return show(args.json, &accepted, |accepted| accepted.id.clone());
-    }
-    eprintln!("command {}", accepted.id);
     let within = Duration::from_secs(u64::from(asking.ttl).saturating_mul(60).saturating_add(600));
+    follow(client, args, &accepted, (!asking.no_wait).then_some(within))
+}
+
+/// Shows what was taken, or waits so long for its end.
+fn follow(
+    client: &Client,
+    args: &ApiArgs,
+    accepted: &Accepted,
+    within: Option<Duration>,
+) -> miette::Result<ExitCode> {
+    let Some(within) = within else { return show(args.json, accepted, |accepted| accepted.id.clone()) };
+    eprintln!("command {}", accepted.id);
     finish(client, args, &accepted.id, within)
 }
 

@@ -14,6 +14,8 @@ mod common;
 mod due;
 #[path = "command_desk/house.rs"]
 mod house;
+#[path = "command_desk/root.rs"]
+mod root;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -124,10 +126,7 @@ fn what_cannot_be_is_refused_before_anything_is_written() {
             Submission { roles: commands::front::Roles::READER, ..read("x", alone(0)) },
             Refusal::Role("operator"),
         ),
-        (
-            Submission { order: OrderKind::SignerRevoke { skid: 0 }, ..read("x", alone(0)) },
-            Refusal::Body(commands::body::BodyError::Root),
-        ),
+        (Submission { order: OrderKind::SignerRevoke { skid: 0 }, ..read("x", alone(0)) }, Refusal::RootOnly),
     ] {
         assert_eq!(front.submit(wrong), Err(refusal));
     }

@@ -153,6 +153,48 @@ fn a_device_registers_anew_proves_it_and_its_old_association_retires() {
 }
 
 #[test]
+fn one_that_retired_before_it_was_used_proves_nothing() {
+    let (site, _, mut meters) = site(1);
+    let graph = Graph::start_with(&site, &Wishes { shards: 2, ..Wishes::default() });
+    let mut desk = Desk::default();
+    report(&graph, &mut meters);
+    until("acknowledgements", &graph, &mut desk, &mut meters, heard);
+    let dev = meters[0].dev();
+    let mut given = Vec::new();
+    let mut late = Vec::new();
+    for secret in [98, 99] {
+        let (sid, prk, sealed) = wait_for("a number", || draw(&graph, &meters[0], secret));
+        let order = Order::Register { sid, dev, replaces: Some(meters[0].sid()), sealed: &sealed };
+        desk.give(&graph, &order);
+        desk.wait(&graph);
+        if given.is_empty() {
+            // Its first frame stays on the way.
+            let before = meters[0].sid();
+            meters[0].register(sid, prk);
+            late = meters[0].up(FrameType::Report, &plain());
+            assert_ne!(before, sid);
+        } else {
+            meters[0].register(sid, prk);
+        }
+        given.push(sid);
+    }
+    report(&graph, &mut meters);
+    until("acknowledgements", &graph, &mut desk, &mut meters, heard);
+    desk.give(&graph, &Order::Retire { sid: given[0] });
+    desk.wait(&graph);
+    graph.send(1, &[late]);
+    wait_for("the report", || (graph.sum("metergraph_frames_journaled_total", None) == 3).then_some(()));
+    let directory = lent::<Directory>(&graph);
+    assert_eq!((directory.standing(given[0]), directory.sid(dev)), (Some(Standing::Retired), Some(given[1])));
+    drop(directory);
+    drop(graph.drain());
+    let records = site.records();
+    let proved = records.iter().filter(|(kind, _)| *kind == record::PROVED);
+    let proved: Vec<_> = proved.map(|(_, octets)| record::Proved::read(octets).unwrap().sid).collect();
+    assert_eq!(proved, [given[1]], "the one that is used stays");
+}
+
+#[test]
 fn a_revoked_device_is_refused_at_once_and_after_a_start() {
     let (site, _, mut meters) = site(2);
     let mut desk = Desk::default();

@@ -38,7 +38,7 @@ use device::Device;
 use keystore::{Credentials, Keys, Store, Vault};
 use metergraph_nodes::decrypt::{Heard, RegistrationService};
 use metergraph_nodes::order::Order;
-use metergraph_nodes::registrar::{Link, RegistrarKind};
+use metergraph_nodes::registrar::{Closed, Link, RegistrarKind};
 use node::{NodeKind, Severity, Value};
 use office::{Office, SECOND, carry, registered};
 use seal::edhoc::{DeviceCredential, HeadEndCredential, PrivateKey};
@@ -116,11 +116,6 @@ fn each_refused_message_ends_with_its_code() {
         assert_eq!(office.refused(code), 1, "{code}");
         office.event(code);
     }
-    office.desk.fenced.store(true, Ordering::SeqCst);
-    office.send(1, &carry(7, &known.begin(99).1));
-    office.event("SEC-FENCE");
-    assert_eq!(office.refused("SEC-FENCE"), 1);
-    office.desk.fenced.store(false, Ordering::SeqCst);
     // What only a head-end sends is not answered, nor is an error message.
     for (reason, count, frame) in [
         ("SEC-FORMAT", 1, [0x19, 0x58]),
@@ -259,6 +254,121 @@ fn a_token_that_is_gone_closes_registration_until_it_is_back() {
     assert_eq!(office.ask(1, &message_1)[0], 0x19, "the same message_1 is taken then");
     assert_eq!(office.ask(1, &device.begin(2).1)[0], 0x19);
     office.settle();
+}
+
+#[test]
+fn a_closed_fence_is_told_by_its_code_and_opens_again() {
+    let office = Office::open(new_desk());
+    let device = Device::of(&office.desk, 1);
+    let why = || "why".to_owned();
+    let closed = [
+        ("SEC-FENCE", Closed::Fence(why())),
+        ("SEC-HSM", Closed::Hsm(why())),
+        ("SEC-STORE", Closed::Store(why())),
+    ];
+    for (number, (code, closed)) in (1..).zip(closed) {
+        *office.desk.closed.lock().unwrap() = Some(closed);
+        let (_, message_1) = device.begin(number);
+        office.send(1, &carry(7, &message_1));
+        let event = office.event(code);
+        assert_eq!((event.severity, &*event.detail), (Severity::Alarm, "why"));
+        office.send(1, &carry(7, &message_1));
+        wait_for("the second", || (office.refused(code) == 2).then_some(()));
+        assert!(office.poll().is_none(), "nothing is sent back");
+        assert_eq!(office.desk.asked.load(Ordering::SeqCst), number - 1, "the token's key is not used");
+        *office.desk.closed.lock().unwrap() = None;
+        office.desk.pass(2 * SECOND);
+        assert_eq!(office.ask(1, &message_1)[0], 0x19, "the same message_1 is taken then");
+    }
+    assert_eq!(office.desk.freed.lock().unwrap().len(), 3);
+    office.settle();
+}
+
+#[test]
+fn a_device_that_comes_before_the_start_is_over_is_answered_when_it_is() {
+    let desk = new_desk();
+    desk.open.store(false, Ordering::SeqCst);
+    let mut office = Office::open(desk);
+    let device = Device::of(&office.desk, 1);
+    // Its edge takes four batches; the others are refused, and come again.
+    for number in 1..=6 {
+        office.send(1, &carry(number, &device.begin(number).1));
+    }
+    wait_for("refusals", || (office.refused("SEC-REG-BUSY") == 2).then_some(()));
+    assert_eq!(office.registrations.waiting(), 4);
+    assert!(office.poll().is_none());
+    // The journal is followed meanwhile.
+    office.prove(Sid(6), Dev([1; 8]), Some(Sid(5)));
+    let (shard, number, _) = office.order();
+    office.orders[shard].settle(number);
+    office.desk.open.store(true, Ordering::SeqCst);
+    let answered: Vec<(u32, u8)> =
+        (0..4).map(|_| office.next()).map(|(_, to, frame)| (to, frame[0])).collect();
+    assert_eq!(answered, [1, 2, 3, 4].map(|number| (number, 0x19)));
+    office.settle();
+    office.drain();
+}
+
+#[test]
+fn a_head_end_that_ends_before_its_start_is_over_refuses_who_waits() {
+    let desk = new_desk();
+    desk.open.store(false, Ordering::SeqCst);
+    let mut office = Office::open(desk);
+    let device = Device::of(&office.desk, 1);
+    office.send(1, &carry(7, &device.begin(1).1));
+    wait_for("it", || (office.registrations.waiting() == 1).then_some(()));
+    office.tell_drain();
+    office.drain();
+    assert_eq!(office.refused("SEC-REG-BUSY"), 1);
+    assert!(wait(&office.next().2) >= 5);
+    office.settle();
+}
+
+#[test]
+fn associations_whose_message_4_was_lost_retire_when_a_newer_one_is_used() {
+    let office = Office::open(new_desk());
+    let device = Device::of(&office.desk, 1);
+    let others = Device::of(&office.desk, 2);
+    let before = office.run(1, &others, 90).sid;
+    // More than ten minutes apart, so that none is a suspicious repeat of the one before.
+    let given: Vec<Sid> = (1..=3)
+        .map(|number| {
+            office.desk.pass(11 * MINUTE);
+            office.run(1, &device, number).sid
+        })
+        .collect();
+    office.prove(given[1], device.dev, Some(Sid(5)));
+    let retired = |count: usize| {
+        let mut retired = Vec::new();
+        while retired.len() < count {
+            let (shard, number, batch) = office.order();
+            for frame in &batch.frames {
+                let Some(Order::Retire { sid }) = Order::read(frame, batch.octets(frame).unwrap()) else {
+                    panic!("no other order is due")
+                };
+                retired.push(sid);
+            }
+            office.orders[shard].settle(number);
+        }
+        retired.sort_unstable();
+        retired
+    };
+    assert_eq!(retired(2), [Sid(5), given[0]], "the last one may still be used");
+    office.prove(given[2], device.dev, Some(given[1]));
+    assert_eq!(retired(1), [given[1]], "once");
+    // A first frame under the one that was lost comes late: the shard says that it replaces the present one.
+    office.prove(given[0], device.dev, Some(given[2]));
+    office.prove(Sid(7), Dev([7; 8]), Some(Sid(6)));
+    assert_eq!(retired(1), [Sid(6)], "it retires nothing");
+    // A device that never uses any keeps four.
+    let mut given: Vec<Sid> = vec![before];
+    for number in 91..=94 {
+        office.desk.pass(11 * MINUTE);
+        given.push(office.run(1, &others, number).sid);
+    }
+    assert_eq!(retired(1), [before]);
+    office.settle();
+    assert!(office.orders.iter().all(|edge| edge.waiting() == 0));
 }
 
 #[test]

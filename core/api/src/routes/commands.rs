@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use ::commands::front::{CommandId, CommandState, CommandView, Filter, Page, Roles, Submission};
+use ::commands::front::{
+    self, CommandId, CommandState, CommandView, Filter, Page, Roles, SignedSubmission, Submission,
+};
 use actix_web::http::header;
 use actix_web::rt::time::sleep;
 use actix_web::web::{Data, Json, Path, Query, ReqData};
@@ -15,7 +17,8 @@ use super::{ask, page};
 use crate::problem::Problem;
 use crate::service::{Caller, Service};
 use crate::view::{
-    self, Accepted, Command, CommandList, Named, NewApproval, NewCommand, REQUEST_ID_MAX, octets_of,
+    self, Accepted, Command, CommandList, Named, NewApproval, NewCommand, NewSigned, REQUEST_ID_MAX, octets,
+    octets_of,
 };
 
 /// The header that names a request, so that repeating it does nothing twice.
@@ -56,9 +59,44 @@ pub(crate) async fn submit(
         requester: caller.name.clone(),
         roles: roles(&caller),
     };
-    let accepted = Accepted::from(ask(&service, |desk| desk.submit(submission)).await?);
+    Ok(taken(ask(&service, |desk| desk.submit(submission)).await?))
+}
+
+/// Has a command sent that the offline root signed.
+///
+/// `metergraph keys root-command` makes one. It is taken when it is of class 4, its items are `signer-add`,
+/// `signer-revoke` or `credential-next`, its time has not passed and the signature is root's for this
+/// installation and `to`. No signer has a part in it. The same command again is the same, whatever became of it.
+#[utoipa::path(
+    tag = "commands",
+    operation_id = "submitSignedCommand",
+    request_body = NewSigned,
+    responses(
+        (status = 202, description = "It was taken.", body = Accepted,
+            headers(("Location" = String, description = "The command."))),
+        (status = 200, description = "It was taken earlier.", body = Accepted,
+            headers(("Location" = String, description = "The command."))),
+    ),
+)]
+#[post("/v1/commands/signed")]
+pub(crate) async fn submit_signed(
+    service: Data<Service>,
+    caller: ReqData<Caller>,
+    body: Json<NewSigned>,
+) -> Result<HttpResponse, Problem> {
+    let submission = SignedSubmission {
+        addressee: body.to.addressee()?,
+        octets: octets("signed", &body.signed)?,
+        requester: caller.name.clone(),
+        roles: roles(&caller),
+    };
+    Ok(taken(ask(&service, |desk| desk.submit_signed(submission)).await?))
+}
+
+fn taken(accepted: front::Accepted) -> HttpResponse {
+    let accepted = Accepted::from(accepted);
     let mut response = if accepted.repeated { HttpResponse::Ok() } else { HttpResponse::Accepted() };
-    Ok(response.insert_header((header::LOCATION, format!("/v1/commands/{}", accepted.id))).json(accepted))
+    response.insert_header((header::LOCATION, format!("/v1/commands/{}", accepted.id))).json(accepted)
 }
 
 /// What the caller may, in the desk's words.

@@ -45,6 +45,7 @@ pub fn configure(config: &mut ServiceConfig, body_max: usize) {
         .service(about::description)
         .service(about::whoami)
         .service(commands::submit)
+        .service(commands::submit_signed)
         .service(commands::list)
         .service(commands::show)
         .service(commands::approve)

@@ -37,6 +37,16 @@ fn an_hour() -> u16 {
     60
 }
 
+/// A command that the offline root signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewSigned {
+    /// Whom it is signed for.
+    pub to: To,
+    /// The signed command, its signature with it, hex: as `metergraph keys root-command` prints it.
+    pub signed: String,
+}
+
 /// A command was taken, durably.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Accepted {

@@ -12,11 +12,11 @@ mod text;
 pub use campaign::{Campaign, NewCampaign};
 pub use command::REQUEST_ID_MAX;
 pub use command::{
-    Accepted, Command, CommandList, Counts, Intent, MemberResult, NewApproval, NewCommand, Outcome, Receipt,
-    Step,
+    Accepted, Command, CommandList, Counts, Intent, MemberResult, NewApproval, NewCommand, NewSigned,
+    Outcome, Receipt, Step,
 };
 pub use device::{Device, Whoami};
 pub use group::{AcceptedList, Group, GroupList, Members, NewGroup};
 pub use order::{Order, Part, Table, To};
 pub use text::FieldError;
-pub(crate) use text::{Named, classes, octets_of};
+pub(crate) use text::{Named, classes, octets, octets_of};

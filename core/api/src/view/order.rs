@@ -162,7 +162,7 @@ pub enum Order {
         /// Unix seconds.
         not_before: u32,
     },
-    /// A command key is believed no longer: class 4, signed by root alone, for `security`.
+    /// A command key is believed no longer: root alone signs that, see `POST /v1/commands/signed`.
     SignerRevoke {
         /// Its number.
         skid: u8,

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use commands::desk::RootError;
 use commands::front::{
     Accepted, Asked, By, CampaignState, CampaignView, CommandId, CommandState, CommandView, DeviceResult,
-    DeviceView, Front, GroupView, OrderKind, Outcome, Receipted, Refusal, ResultCounts, Roles, Step,
-    Submission, Word,
+    DeviceView, Front, GroupView, OrderKind, Outcome, Receipted, Refusal, ResultCounts, Roles,
+    SignedSubmission, Step, Submission, Word,
 };
 use seal::command::Addressee;
 use seal::ids::{Dev, Epoch, Gid, Sid, System};
@@ -29,6 +30,8 @@ pub struct Desk {
     pub end: Mutex<Outcome>,
     /// What was submitted.
     pub submitted: Mutex<Vec<Submission>>,
+    /// What came signed; root's name is looked at, its signature not.
+    pub signed: Mutex<Vec<SignedSubmission>>,
     /// Approvals: command, approver, signature.
     pub approvals: Mutex<Vec<(CommandId, String, [u8; 64])>>,
     /// The body of all intents.
@@ -53,6 +56,7 @@ impl Desk {
             looks: AtomicU32::new(0),
             end: Mutex::new(Outcome::Done { result: 0, response: vec![0x80, 0] }),
             submitted: Mutex::default(),
+            signed: Mutex::default(),
             approvals: Mutex::default(),
             body: Mutex::new(vec![0x90, 1, 2, 3]),
             closed: AtomicBool::new(false),
@@ -82,6 +86,7 @@ impl Desk {
     fn answer(&self, state: &mut State, asked: Asked) {
         match asked {
             Asked::Submit(submission, reply) => reply.send(self.submit(state, submission)),
+            Asked::SubmitSigned(submission, reply) => reply.send(self.submit_signed(submission)),
             Asked::Approve { id, approver, signature, reply } => {
                 let found = state.commands.iter_mut().find(|(_, view)| view.id == id);
                 reply.send(match found {
@@ -198,6 +203,17 @@ impl Desk {
         self.submitted.lock().unwrap().push(submission.clone());
         state.commands.push((submission, view));
         Ok(accepted)
+    }
+
+    fn submit_signed(&self, submission: SignedSubmission) -> Result<Accepted, Refusal> {
+        let skid = submission.octets.first().copied().unwrap_or_default();
+        if skid != 0 {
+            return Err(RootError::Skid(skid).into());
+        }
+        let mut signed = self.signed.lock().unwrap();
+        let repeated = signed.contains(&submission);
+        signed.push(submission);
+        Ok(Accepted { id: CommandId([0xb6; 16]), digest: [1; 32], repeated })
     }
 
     fn view(&self, number: usize, submission: &Submission) -> CommandView {

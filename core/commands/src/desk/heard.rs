@@ -197,6 +197,8 @@ pub struct Taken {
     pub body: Vec<u8>,
     /// The intent's octets, for the signer.
     pub intent: Vec<u8>,
+    /// The signed command's octets, when it came signed by root.
+    pub signed: Option<Vec<u8>>,
 }
 
 /// What a class-4 command changes when its end device has done it.

@@ -17,6 +17,9 @@ use crate::front::{
 /// The result of an end device that cannot say what came of a command.
 const RESULT_UNKNOWN: u8 = 18;
 
+/// A device, and whether commands to it came signed.
+type Lane = (Dev, bool);
+
 /// All commands that have not ended, and those that ended last.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -25,12 +28,13 @@ pub(super) struct Table {
     /// In the order in which they were taken.
     ages: VecDeque<CommandId>,
     requests: HashMap<String, CommandId>,
-    /// Commands to one device that have not ended: the first is under way, the others wait.
-    scopes: HashMap<Dev, VecDeque<CommandId>>,
+    /// Commands to one device that have not ended: the first is under way, the others wait. Those that came
+    /// signed have a queue of their own: what root orders waits for no signer.
+    scopes: HashMap<Lane, VecDeque<CommandId>>,
     unicast: HashMap<(Dev, u8, u32), CommandId>,
     broadcast: HashMap<(u8, u32), CommandId>,
-    /// The highest counter signed for a group: what was signed before it is not repeated any more.
-    newest: HashMap<Gid, u32>,
+    /// The highest counter that a key signed for a group: what it signed before is not repeated any more.
+    newest: HashMap<(Gid, u8), u32>,
     timers: BTreeSet<(u64, CommandId)>,
     /// Given to the signer, which has not said anything: gone with a restart.
     signing: HashSet<CommandId>,
@@ -88,9 +92,15 @@ impl Table {
 
     /// The command under way to a device, and how many wait behind it.
     pub(super) fn of_device(&self, dev: Dev) -> (Option<CommandId>, usize) {
-        let queue = self.scopes.get(&dev);
-        let waiting = queue.map_or(0, |queue| queue.len().saturating_sub(1));
-        (queue.and_then(|queue| queue.front().copied()), waiting)
+        let queues =
+            || [true, false].into_iter().filter_map(|came_signed| self.scopes.get(&(dev, came_signed)));
+        let first = queues().find_map(|queue| queue.front().copied());
+        (first, queues().map(VecDeque::len).sum::<usize>().saturating_sub(1))
+    }
+
+    /// The highest counter that a key signed for a group.
+    pub(super) fn newest(&self, gid: Gid, skid: u8) -> Option<u32> {
+        self.newest.get(&(gid, skid)).copied()
     }
 
     pub(super) fn view(&self, id: CommandId, page: Page) -> Result<CommandView, Refusal> {
@@ -155,8 +165,8 @@ impl Table {
         if self.entries.contains_key(&id) {
             return;
         }
-        if let Some(dev) = taken.device() {
-            self.scopes.entry(dev).or_default().push_back(id);
+        if let Some(lane) = lane(taken) {
+            self.scopes.entry(lane).or_default().push_back(id);
         }
         if !taken.request_id.is_empty() {
             self.requests.insert(taken.request_id.clone(), id);
@@ -166,6 +176,9 @@ impl Table {
         self.ages.push_back(id);
         self.pending = self.pending.saturating_add(1);
         self.set_timer(id, Some(0));
+        if let Some(octets) = &taken.signed {
+            self.sign(at, id, octets);
+        }
     }
 
     fn approve(&mut self, at: u64, id: CommandId, approver: &str, signature: [u8; 64]) {
@@ -190,7 +203,7 @@ impl Table {
             }
             Addressee::Group(gid) => {
                 self.broadcast.insert((skid, ctr), id);
-                let newest = self.newest.entry(gid).or_default();
+                let newest = self.newest.entry((gid, skid)).or_default();
                 *newest = ctr.max(*newest);
             }
         }
@@ -283,18 +296,18 @@ impl Table {
         }
         told.end = Some(end);
         told.step(at, Word::Ended);
-        let device = told.taken.device();
+        let lane = lane(&told.taken);
         self.pending = self.pending.saturating_sub(1);
         // It is filed next.
         self.set_timer(id, Some(0));
-        if let Some(dev) = device
-            && let Some(queue) = self.scopes.get_mut(&dev)
+        if let Some(lane) = lane
+            && let Some(queue) = self.scopes.get_mut(&lane)
         {
             queue.retain(|other| *other != id);
             match queue.front().copied() {
                 Some(next) => self.set_timer(next, Some(0)),
                 None => {
-                    self.scopes.remove(&dev);
+                    self.scopes.remove(&lane);
                 }
             }
         }
@@ -383,8 +396,11 @@ impl Table {
             return (Some(Action::Close { id, outcome: Outcome::Expired, receipt: None }), again);
         }
         let at_end = Some(deadline.saturating_add(1));
+        if !first {
+            return (None, at_end);
+        }
         let Some(signed) = &told.signed else {
-            if !first || !told.approved() {
+            if !told.approved() {
                 return (None, at_end);
             }
             let approvals = told.approvals.iter();
@@ -403,7 +419,7 @@ impl Table {
         let (action, times_max) = match told.taken.addressee {
             Addressee::Device(dev) => (Action::Send { id, dev, signed: signed.octets.clone() }, u32::MAX),
             Addressee::Group(gid) => {
-                if self.newest.get(&gid).is_some_and(|newest| *newest > signed.ctr) {
+                if self.newest.get(&(gid, signed.skid)).is_some_and(|newest| *newest > signed.ctr) {
                     return (None, at_end);
                 }
                 let broadcast = Action::Broadcast { id, gid, signed: signed.octets.clone() };
@@ -420,8 +436,9 @@ impl Table {
 
     /// Whether no earlier command to the same device has to end first.
     fn is_first(&self, id: CommandId) -> bool {
-        let device = self.told(id).and_then(|told| told.taken.device());
-        device.is_none_or(|dev| self.of_device(dev).0 == Some(id))
+        let lane = self.told(id).and_then(|told| lane(&told.taken));
+        let queue = lane.map(|lane| self.scopes.get(&lane));
+        queue.is_none_or(|queue| queue.and_then(VecDeque::front) == Some(&id))
     }
 
     /// The state in which a command waits for approvals.
@@ -437,6 +454,11 @@ impl Table {
             super::retell::command(told, each);
         }
     }
+}
+
+/// The queue in which a command to one device waits.
+fn lane(taken: &Taken) -> Option<Lane> {
+    taken.device().map(|dev| (dev, taken.signed.is_some()))
 }
 
 /// What a RESULT means for its command.

@@ -1,5 +1,6 @@
 mod due;
 mod restored;
+mod root;
 
 use std::collections::BTreeMap;
 
@@ -62,6 +63,8 @@ struct World {
     sent: Vec<Action>,
     /// Signed commands by id.
     signed: BTreeMap<CommandId, Vec<u8>>,
+    /// Those that came signed.
+    roots: Vec<CommandId>,
 }
 
 fn settings() -> Settings {
@@ -85,6 +88,7 @@ impl World {
             ended: BTreeMap::new(),
             sent: Vec::new(),
             signed: BTreeMap::new(),
+            roots: Vec::new(),
         }
     }
 
@@ -134,6 +138,7 @@ impl World {
             digest: [self.ids; 32],
             body,
             intent: vec![self.ids; 10],
+            signed: None,
         };
         self.tell(Some(self.now), Heard::Taken(Box::new(taken)));
         id
@@ -541,21 +546,55 @@ fn old_commands_are_forgotten_when_they_are_filed() {
 
 #[derive(Clone, Debug)]
 enum Move {
-    Take { to: u8, class: u8 },
+    Take {
+        to: u8,
+        class: u8,
+    },
+    /// By root, to a device or (4) the group.
+    Root {
+        to: u8,
+        ctr: u32,
+    },
+    RootResult {
+        from: u8,
+        which: prop::sample::Index,
+        result: u8,
+    },
     Group(u8),
     Join(u8),
     Leave(u8),
-    Approve { id: u8, approver: u8 },
+    Approve {
+        id: u8,
+        approver: u8,
+    },
     Refuse(u8),
-    Result { from: u8, id: u8, result: u8, forged: bool },
-    Report { from: u8, epoch: u16 },
-    Act { later: u64, signs: bool },
+    Result {
+        from: u8,
+        id: u8,
+        result: u8,
+        forged: bool,
+    },
+    Report {
+        from: u8,
+        epoch: u16,
+    },
+    Act {
+        later: u64,
+        signs: bool,
+    },
     Revoke(u8),
     Registered(u8),
     Start,
     Pause(bool),
-    Due { of: u8, epoch: u16, why: Why },
-    Restored { again: bool, days: u32 },
+    Due {
+        of: u8,
+        epoch: u16,
+        why: Why,
+    },
+    Restored {
+        again: bool,
+        days: u32,
+    },
     Crash,
 }
 
@@ -565,6 +604,9 @@ fn a_move() -> impl Strategy<Value = Move> {
     let results = prop_oneof![Just(0_u8), Just(0), Just(1), Just(3), Just(16), Just(18), Just(200)];
     prop_oneof![
         3 => (to.clone(), 0..4_u8).prop_map(|(to, class)| Move::Take { to, class }),
+        2 => (0..5_u8, 1..9_u32).prop_map(|(to, ctr)| Move::Root { to, ctr }),
+        4 => (to.clone(), any::<prop::sample::Index>(), results.clone())
+            .prop_map(|(from, which, result)| Move::RootResult { from, which, result }),
         1 => (0..4_u8).prop_map(Move::Group),
         2 => to.clone().prop_map(Move::Join),
         1 => to.clone().prop_map(Move::Leave),
@@ -592,6 +634,15 @@ fn go(world: &mut World, step: Move) {
         Move::Take { to, class } => {
             let class = Class::from_octet(class).unwrap();
             world.take(Addressee::Device(dev(to)), class, read(), "");
+        }
+        Move::Root { to, ctr } => {
+            let addressee = if to == 4 { Addressee::Group(GID) } else { Addressee::Device(dev(to)) };
+            world.take_of_root(addressee, ctr);
+        }
+        Move::RootResult { from, which, result } => {
+            if !world.roots.is_empty() {
+                world.result(from, *which.get(&world.roots), result, false);
+            }
         }
         Move::Group(class) => {
             if world.desk.groups().version(GID).is_some_and(|(_, members)| members > 0) {

@@ -5,6 +5,7 @@ use seal::ids::{Dev, Gid};
 use super::CommandId;
 use crate::approval::ApprovalError;
 use crate::body::BodyError;
+use crate::desk::RootError;
 
 /// Why the desk does not do what it is asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +82,12 @@ pub enum Refusal {
     /// The approval counts for nothing.
     #[error("SEC-CMD-APPROVAL: {0}")]
     Approval(#[from] ApprovalError),
+    /// A signing key is to be revoked, and not by root.
+    #[error("SEC-CMD-POLICY: only the offline root revokes a signing key")]
+    RootOnly,
+    /// It is no command of root's.
+    #[error(transparent)]
+    Root(#[from] RootError),
     /// The body cannot be made.
     #[error(transparent)]
     Body(#[from] BodyError),
@@ -105,7 +112,8 @@ impl Refusal {
             Self::CampaignRuns(_) => "campaign-runs",
             Self::Invalid(_) => "invalid",
             Self::RequestId(_) => "request-id",
-            Self::Role(_) => "SEC-CMD-POLICY",
+            Self::Role(_) | Self::RootOnly => "SEC-CMD-POLICY",
+            Self::Root(error) => error.code(),
             Self::NotAwaiting(_) => "not-awaiting",
             Self::Restored(_) => "SEC-FENCE",
             Self::NoPolicy => "SEC-CMD-POLICY",

@@ -23,6 +23,19 @@ pub struct Submission {
     pub roles: Roles,
 }
 
+/// A command that the offline root signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedSubmission {
+    /// Whom it is signed for.
+    pub addressee: Addressee,
+    /// The signed command, its signature with it.
+    pub octets: Vec<u8>,
+    /// Who brings it.
+    pub requester: String,
+    /// What he may.
+    pub roles: Roles,
+}
+
 /// What a requester may: a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Roles(pub u8);

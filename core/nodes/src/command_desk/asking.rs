@@ -1,13 +1,11 @@
 //! What people ask the desk, and what they are answered.
 
-use std::sync::Arc;
-
 use commands::approval::{Approval, prehash};
 use commands::campaign::CampaignChange;
-use commands::desk::{Heard, Taken};
+use commands::desk::{Heard, OfRoot, Taken};
 use commands::front::{
     Accepted, Asked, CampaignView, CommandId, DeviceView, GroupView, OrderKind, Page, Refusal, Reply, Roles,
-    Submission,
+    SignedSubmission, Submission,
 };
 use commands::group::GroupChange;
 use commands::intent::Intent;
@@ -18,6 +16,7 @@ use seal::signature::sha256;
 
 use super::{CommandDesk, Ordered, Ways};
 use crate::clock::unix_s;
+use crate::command_signer::RootKey;
 use crate::in_flight::Settled;
 use crate::order::Order;
 use crate::record::{self, Revoked};
@@ -64,16 +63,14 @@ impl CommandDesk {
             Asked::Submit(submission, reply) => match self.repeated(&submission) {
                 Some(answer) => reply.send(answer),
                 None => match self.taken(&submission) {
-                    Ok(taken) => {
-                        let accepted = Accepted { id: taken.id, digest: taken.digest, repeated: false };
-                        self.record(
-                            ways,
-                            Heard::Taken(Box::new(taken)),
-                            Some(After::Accepted(reply, accepted)),
-                        );
-                    }
+                    Ok(taken) => self.accept(ways, taken, reply),
                     Err(refusal) => reply.send(Err(refusal)),
                 },
+            },
+            Asked::SubmitSigned(submission, reply) => match self.of_root(&submission) {
+                Ok(Ok(taken)) => self.accept(ways, taken, reply),
+                Ok(Err(repeated)) => reply.send(Ok(repeated)),
+                Err(refusal) => reply.send(Err(refusal)),
             },
             Asked::Approve { id, approver, signature, reply } => match self.approval(id, approver, signature)
             {
@@ -142,6 +139,37 @@ impl CommandDesk {
         }
     }
 
+    /// Takes a command; it is answered when it is durable.
+    fn accept(&mut self, ways: &mut Ways, taken: Taken, reply: Reply<Accepted>) {
+        let accepted = Accepted { id: taken.id, digest: taken.digest, repeated: false };
+        self.record(ways, Heard::Taken(Box::new(taken)), Some(After::Accepted(reply, accepted)));
+    }
+
+    /// A command that root signed, as it is to be written; the error within: it was taken earlier.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    fn of_root(&self, submission: &SignedSubmission) -> Result<Result<Taken, Accepted>, Refusal> {
+        let root = self.signer().and_then(|signer| self.env.services.find::<RootKey>(signer));
+        let root = root.as_deref().map(|RootKey(key)| key);
+        let read = OfRoot::read(submission, self.known.directory.system(), root)?;
+        match self.used(&read.request_id(), &read.content()) {
+            Some(Err(Refusal::RequestId(_))) => return Err(read.used()),
+            Some(answer) => return answer.map(Err),
+            None => {}
+        }
+        let membership = match submission.addressee {
+            Addressee::Device(dev) => self.known.device(dev).map(|_| 0)?,
+            Addressee::Group(gid) => self.desk.groups().membership(gid).unwrap_or_default().version(),
+        };
+        self.desk.of_root(&read, membership, unix_s()).map(Ok)
+    }
+
+    /// The node that signs; it lends the desk what it goes by.
+    fn signer(&self) -> Option<&str> {
+        self.env.readers("intents").into_iter().next()
+    }
+
     /// The next campaign, with a challenge that nobody knows.
     ///
     /// # Errors
@@ -167,8 +195,8 @@ impl CommandDesk {
     /// An approval that counts: one that does not would end the command where it is signed.
     fn approval(&self, id: CommandId, approver: String, signature: [u8; 64]) -> Result<Approval, Refusal> {
         self.desk.awaits_approval(id)?;
-        let signer = self.env.readers("intents").into_iter().next().unwrap_or_default();
-        let policy: Arc<Policy> = self.env.services.find(signer).ok_or(Refusal::NoPolicy)?;
+        let policy = self.signer().and_then(|signer| self.env.services.find::<Policy>(signer));
+        let policy = policy.ok_or(Refusal::NoPolicy)?;
         let view = self.desk.command(id, Page::NONE)?;
         let approval = Approval { approver, signature };
         approval.check(&policy, &view.requester, &prehash(&view.digest))?;
@@ -177,11 +205,14 @@ impl CommandDesk {
 
     /// The answer to a request id that was used before.
     pub(super) fn repeated(&self, submission: &Submission) -> Option<Result<Accepted, Refusal>> {
-        let request_id = &submission.request_id;
+        self.used(&submission.request_id, &content(submission))
+    }
+
+    fn used(&self, request_id: &str, content: &[u8; 32]) -> Option<Result<Accepted, Refusal>> {
         let before = self.desk.requested(request_id);
         let used_for = before.map(|before| &before.content).or_else(|| self.offered.get(request_id))?;
-        if *used_for != content(submission) {
-            return Some(Err(Refusal::RequestId(request_id.clone())));
+        if used_for != content {
+            return Some(Err(Refusal::RequestId(request_id.to_owned())));
         }
         // While it is not durable yet, nobody can be told that it is.
         let accepted = |before: &Taken| Accepted { id: before.id, digest: before.digest, repeated: true };
@@ -241,6 +272,7 @@ impl CommandDesk {
             digest: sha256(&octets),
             body: intent.body,
             intent: octets,
+            signed: None,
         })
     }
 
@@ -260,7 +292,7 @@ impl CommandDesk {
             (Addressee::Group(_), Addressee::Group(_)) => true,
         };
         let last = self.begun.iter().filter(|(other, _)| concerns(other)).map(|(_, nbf)| *nbf).max();
-        let nbf = last.map_or(now, |last| last.saturating_add(1).max(now));
+        let nbf = last.map_or(now, |last| last.saturating_add(1).max(now)).max(self.opens);
         self.begun.insert(addressee, nbf);
         nbf
     }

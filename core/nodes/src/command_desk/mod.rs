@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use commands::approval::Approval;
 use commands::campaign::CampaignChange;
-use commands::desk::{Action, Desk, Ended, Heard, Settings, Why};
+use commands::desk::{Action, Desk, Ended, Heard, Settings, Taken, Why};
 use commands::front::Front;
 use commands::intent::SigningRequest;
 use journal::{Position, Reader};
@@ -25,7 +25,7 @@ use node::{
     BatchPool, Context, Counter, Doorbell, Env, Frame, Gauge, Next, NodeError, Reason, Severity, Source,
     Worker,
 };
-use seal::command::Addressee;
+use seal::command::{Addressee, Class};
 use seal::ids::{Dev, Epoch, Gid, Sid};
 
 use crate::clock::unix_s;
@@ -77,6 +77,8 @@ struct CommandDesk {
     offered: HashMap<String, [u8; 32]>,
     /// When class-3 commands of this and later seconds begin.
     begun: HashMap<Addressee, u32>,
+    /// None begins before: what the life before it has begun may be in a checkpoint, which does not say when.
+    opens: u32,
     /// Associations that found no room among those that are due, and were told of.
     dropped: u64,
     /// Names a procedure's call.
@@ -211,6 +213,7 @@ impl CommandDesk {
             issuing: HashMap::new(),
             offered: HashMap::new(),
             begun: HashMap::new(),
+            opens: 0,
             dropped: 0,
             sequence: 0,
             journal: env.readers("records").into_iter().next().unwrap_or_default().to_owned(),
@@ -226,7 +229,17 @@ impl CommandDesk {
     fn rebuild(&mut self, log: &Log) -> Result<Reader, NodeError> {
         let failed = |error| NodeError::caused("rebuild the desk from the journal", error);
         let mut desk = kind::empty(self.settings);
-        let (reader, stored) = state::rebuild(log, &self.env.node, &mut desk, &self.known).map_err(failed)?;
+        // What the life before has begun is not begun in the same second once more.
+        self.opens = u32::try_from(unix_s()).unwrap_or(u32::MAX).saturating_add(1);
+        let begun = &mut self.begun;
+        let mut taken = |command: &Taken| {
+            if command.class == Class::Load {
+                let last = begun.entry(command.addressee).or_default();
+                *last = command.nbf.max(*last);
+            }
+        };
+        let (reader, stored) =
+            state::rebuild(log, &self.env.node, &mut desk, &self.known, &mut taken).map_err(failed)?;
         desk.begin(unix_s());
         self.dropped = desk.due_dropped();
         self.desk = desk;

@@ -1,6 +1,6 @@
 //! What the desk knows, in the log: heard record by record, and put into a checkpoint of its own.
 
-use commands::desk::{Desk, Ended, Fleet, Heard};
+use commands::desk::{Desk, Ended, Fleet, Heard, Taken};
 use journal::{Checkpoint, CheckpointWriter, JournalError, Position, Reader};
 use seal::control::{Items, Up};
 
@@ -19,6 +19,7 @@ pub(super) fn rebuild(
     name: &str,
     desk: &mut Desk,
     fleet: &dyn Fleet,
+    taken: &mut dyn FnMut(&Taken),
 ) -> Result<(Reader, Option<Position>), JournalError> {
     let mut stored = None;
     if let Some(mut checkpoint) = Checkpoint::open(&*log.files(), log.folder(), name)? {
@@ -34,7 +35,14 @@ pub(super) fn rebuild(
         None => log.first()?,
     };
     let mut reader = log.reader(from);
-    while follow(&mut reader, desk, fleet, usize::MAX, &mut |_| {})? {}
+    while let Some(found) = reader.next()? {
+        each(found.kind, found.octets, &mut |at, heard| {
+            if let Heard::Taken(command) = &heard {
+                taken(command);
+            }
+            desk.hear(at, &heard, fleet);
+        });
+    }
     Ok((reader, stored))
 }
 

@@ -32,6 +32,7 @@ use crate::tally::Tally;
 use means::{Hand, Meters};
 pub use means::{Lent, Means};
 use policy_file::PolicyFile;
+pub use policy_file::RootKey;
 use work::{Step, Work};
 
 /// How long the edges are waited for between two looks.
@@ -451,6 +452,10 @@ impl CommandSigner {
         self.numbers.policy.set(i64::try_from(policy.version()).unwrap_or(i64::MAX));
         // The desk asks it who approves.
         self.env.services.provide(&self.env.node, Arc::new(policy.clone()));
+        // It also takes what root itself signed; without the key it says that it has none.
+        if let Some(Ok(root)) = self.policy_file.root() {
+            self.env.services.provide(&self.env.node, Arc::new(RootKey(root)));
+        }
         self.signer.set_policy(policy);
     }
 

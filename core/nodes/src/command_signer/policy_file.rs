@@ -22,6 +22,10 @@ pub(super) struct Accepted {
     text: String,
 }
 
+/// Root's public key, under the signer's name: for the desk.
+#[derive(Clone, Copy, Debug)]
+pub struct RootKey(pub VerifyingKey);
+
 pub(super) struct PolicyFile {
     path: PathBuf,
     signatures: PathBuf,
@@ -51,6 +55,11 @@ impl PolicyFile {
             .map_err(|error| format!("{}: {error}", self.kept.display()))
     }
 
+    /// Root's public key, where the configuration names one.
+    pub fn root(&self) -> Option<Result<VerifyingKey, String>> {
+        self.root.as_deref().map(root_key)
+    }
+
     /// A version that is new and signed as it must be; at most one look a second, and each change once.
     pub fn look(&mut self, before: Option<&Policy>) -> Option<Result<Accepted, String>> {
         if self.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
@@ -75,7 +84,7 @@ impl PolicyFile {
             return Ok(None);
         }
         let signatures = read(&self.signatures)?;
-        let root = self.root.as_deref().map(root_key).transpose()?;
+        let root = self.root().transpose()?;
         Policy::accept(&text, &signatures, before, root.as_ref())
             .map(|policy| Some(Accepted { policy, text }))
             .map_err(|error| format!("{}: {error}", self.path.display()))

@@ -154,7 +154,8 @@ impl Shard {
                         continue;
                     }
                     let report = candidate.report(&entry.association, epoch, received, body);
-                    let proves = !entry.proven || entry.association.is_candidate(epoch);
+                    let first = !entry.proven && !entry.retired;
+                    let proves = first || entry.association.is_candidate(epoch);
                     let (dry, active) = (is_dry(entry) || proves, entry.association.epoch());
                     if proves {
                         self.announce(place, &report, out);
@@ -232,7 +233,7 @@ impl Shard {
     fn announce(&mut self, place: Place, report: &Report, out: &mut Batch) {
         let Some(entry) = self.associations.get(place) else { return };
         let &Report { sid, dev, epoch, received, .. } = report;
-        if !entry.proven {
+        if !entry.proven && !entry.retired {
             let before = || self.directory.sid(dev).filter(|before| *before != sid);
             record::push(out, &Proved { sid, dev, replaces: self.lives.replaces(sid).or_else(before) });
             self.sent.push(Sent::Proved { place });

@@ -177,7 +177,7 @@ impl DeskEntry {
         let mut fields = Fields(octets);
         let at = fields.u64()?;
         let heard = match fields.u8()? {
-            1 => Heard::Taken(Box::new(taken(fields)?)),
+            1 => Heard::Taken(Box::new(taken(fields, false)?)),
             2 => Heard::Approved {
                 id: id(&mut fields)?,
                 signature: fields.take()?,
@@ -235,6 +235,7 @@ impl DeskEntry {
                 let campaign = if fields.0.is_empty() { None } else { Some(fields.u32()?) };
                 ended(Heard::RestoreKept { incarnation, campaign }, fields)?
             }
+            26 => Heard::Taken(Box::new(taken(fields, true)?)),
             what @ 20..=24 => Heard::Group(group(what, fields)?),
             what @ 30..=38 => Heard::Campaign(campaign(what, fields)?),
             _ => return None,
@@ -269,21 +270,34 @@ fn ended<T>(value: T, fields: Fields<'_>) -> Option<T> {
     fields.end().map(|()| value)
 }
 
-/// `01  word u8  members u64  content 32  request id u8 length, text  intent`
+/// `01  word u8  members u64  content 32  request id u8 length, text  intent`; for one that came signed `1a`, and
+/// before the intent `signed command u16 length, octets`.
 fn taken_fields(taken: &Taken, out: &mut Vec<u8>) {
     let word = WORDS.iter().position(|word| *word == taken.word).and_then(|at| u8::try_from(at).ok());
-    out.extend_from_slice(&[1, word.unwrap_or(u8::MAX)]);
+    let what = if taken.signed.is_some() { 26 } else { 1 };
+    out.extend_from_slice(&[what, word.unwrap_or(u8::MAX)]);
     out.extend_from_slice(&taken.members.to_be_bytes());
     out.extend_from_slice(&taken.content);
     out.push(u8::try_from(taken.request_id.len()).unwrap_or(u8::MAX));
     out.extend_from_slice(taken.request_id.as_bytes());
+    if let Some(signed) = &taken.signed {
+        // A frame's plaintext: far below 65,535 octets.
+        out.extend_from_slice(&u16::try_from(signed.len()).unwrap_or(u16::MAX).to_be_bytes());
+        out.extend_from_slice(signed);
+    }
     out.extend_from_slice(&taken.intent);
 }
 
-fn taken(mut fields: Fields<'_>) -> Option<Taken> {
+fn taken(mut fields: Fields<'_>, came_signed: bool) -> Option<Taken> {
     let word = WORDS.get(usize::from(fields.u8()?))?;
     let (members, content, length) = (fields.u64()?, fields.take()?, fields.u8()?);
-    let (request_id, octets) = fields.rest().split_at_checked(length.into())?;
+    let (request_id, mut octets) = fields.rest().split_at_checked(length.into())?;
+    let mut signed = None;
+    if came_signed {
+        let (length, rest) = octets.split_first_chunk::<2>()?;
+        let (command, intent) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
+        (signed, octets) = (Some(command.to_vec()), intent);
+    }
     let intent = Intent::read(octets)?;
     Some(Taken {
         id: intent.id,
@@ -299,6 +313,7 @@ fn taken(mut fields: Fields<'_>) -> Option<Taken> {
         requester: intent.requester,
         body: intent.body,
         intent: octets.to_vec(),
+        signed,
     })
 }
 
@@ -507,7 +522,9 @@ mod tests {
             requester: name.clone(),
             body: octets.clone(),
             intent: intent.octets(),
+            signed: None,
         };
+        let signed = Taken { signed: Some(octets.clone()), ..taken.clone() };
         let due = Due {
             sid,
             epoch,
@@ -522,6 +539,7 @@ mod tests {
         let closed = |outcome, receipt| Heard::Closed { id, outcome, receipt, filed: number % 2 == 1 };
         vec![
             Heard::Taken(Box::new(taken)),
+            Heard::Taken(Box::new(signed)),
             Heard::Approved { id, approver: name.clone(), signature: [3; 64] },
             Heard::Signed { id, octets: octets.clone() },
             Heard::Refused { id, code: name.clone() },

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use node::Doorbell;
+use node::{Doorbell, Reason};
 use seal::edhoc::{Agreement, HeadEndCredential, Message1, PublicKey, Run};
 use seal::ids::Sid;
 use seal::secret::{SharedSecret, scrubbed};
 
-use super::means::Means;
+use super::means::{Closed, Means};
 use super::reception::Token;
+use crate::tally::reasons;
 
 /// Registrations that wait for the token.
 const QUEUE_MAX: usize = 1024;
@@ -41,8 +42,8 @@ pub struct Agreed {
     pub sid: Sid,
     /// G_X of the message.
     pub g_x: [u8; 32],
-    /// The run that began, or what the token says. Boxed: what a channel hands on stays in its memory, too.
-    pub run: Result<Box<Run>, String>,
+    /// The run that began, or why none did. Boxed: what a channel hands on stays in its memory, too.
+    pub run: Result<Box<Run>, (Reason, String)>,
 }
 
 /// The way to the thread, and what is known of its token.
@@ -51,8 +52,9 @@ pub struct Agreeing {
     agreed: Receiver<Agreed>,
     thread: Option<JoinHandle<()>>,
     asked: usize,
-    /// The token is left alone until then.
+    /// The token is left alone until then, and why.
     closed_until: u64,
+    closed_by: Reason,
     pause: u64,
 }
 
@@ -72,7 +74,8 @@ impl Agreeing {
             for Job { message_1, sid } in to_do {
                 let answer = |ephemeral| message_1.answer(&credential, &Key(&*means), ephemeral, sid);
                 let run = |answer| Box::new(Run::new(&message_1, answer));
-                let run = scrubbed::<32, _>(|| means.ephemeral().and_then(answer).map(run));
+                let begin = || means.ephemeral().and_then(answer).map(run).map_err(Closed::Hsm);
+                let run = means.fence().and_then(|()| scrubbed::<32, _>(begin)).map_err(Closed::told);
                 if done.send(Agreed { sid, g_x: message_1.g_x(), run }).is_err() {
                     return;
                 }
@@ -81,7 +84,7 @@ impl Agreeing {
         };
         let thread = thread::Builder::new().name("registrar-token".to_owned()).spawn(work)?;
         let (jobs, thread) = (Some(jobs), Some(thread));
-        Ok(Self { jobs, agreed, thread, asked: 0, closed_until: 0, pause: PAUSE_NS })
+        Ok(Self { jobs, agreed, thread, asked: 0, closed_until: 0, closed_by: reasons::HSM, pause: PAUSE_NS })
     }
 
     /// What the token can do at `now` (monotonic ns). After a failure it is tried with one at a time.
@@ -89,7 +92,7 @@ impl Agreeing {
     pub fn token(&self, now: u64) -> Token {
         let trying = self.closed_until > 0 && self.asked > 0;
         if now < self.closed_until || trying {
-            Token::Gone
+            Token::Gone(self.closed_by)
         } else if self.asked >= QUEUE_MAX {
             Token::Busy
         } else {
@@ -117,11 +120,15 @@ impl Agreeing {
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => return None,
         };
         self.asked = self.asked.saturating_sub(1);
-        if agreed.run.is_ok() {
-            (self.closed_until, self.pause) = (0, PAUSE_NS);
-        } else if now >= self.closed_until {
-            self.closed_until = now.saturating_add(self.pause);
-            self.pause = self.pause.saturating_mul(2).min(PAUSE_MAX_NS);
+        match &agreed.run {
+            Ok(_) => (self.closed_until, self.pause) = (0, PAUSE_NS),
+            Err((reason, _)) => {
+                self.closed_by = *reason;
+                if now >= self.closed_until {
+                    self.closed_until = now.saturating_add(self.pause);
+                    self.pause = self.pause.saturating_mul(2).min(PAUSE_MAX_NS);
+                }
+            }
         }
         Some(agreed)
     }

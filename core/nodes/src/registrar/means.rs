@@ -6,14 +6,15 @@ use std::sync::Arc;
 use c1222::ApTitleBuf;
 use keystore::token::{self, AgreementHandle, Holder};
 use keystore::{Credentials, Directory, Kind, NewAssociation, Slots, Vault};
-use node::{BuildError, Config, Env};
+use node::{BuildError, Config, Env, Reason};
 use seal::edhoc::{Agreement, Ephemeral, PublicKey, Refusal, Registered};
 use seal::ids::{Dev, Sid};
 use seal::secret::SharedSecret;
 use zeroize::Zeroizing;
 
 use super::registrations::{Provisioned, Provisioning};
-use crate::key_store::{self, Fence};
+use crate::key_store::{self, Fence, FenceError};
+use crate::tally::reasons;
 
 /// What the registrar works with.
 pub trait Means: Provisioning {
@@ -47,8 +48,15 @@ pub trait Means: Provisioning {
     /// What the key store says.
     fn seal(&self, registered: &Registered) -> Result<Box<[u8]>, String>;
 
-    /// Whether this head-end may be a copy of another, or has not made sure yet that it is none.
-    fn is_fenced(&self) -> bool;
+    /// Whether the start is over: the incarnation was raised, or that failed, and what the journal says of
+    /// associations is known. It stays so.
+    fn is_open(&self) -> bool;
+
+    /// Whether registrations may begin. It reads the token, so it is asked on the token's thread.
+    ///
+    /// # Errors
+    /// [`Closed`].
+    fn fence(&self) -> Result<(), Closed>;
 
     /// A key pair for one run.
     ///
@@ -78,6 +86,29 @@ pub enum NoKey {
     Refused(Refusal),
     /// The key store cannot say.
     Fault(String),
+}
+
+/// Why no registration begins now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// This head-end may be a copy of another.
+    Fence(String),
+    /// A token does not answer.
+    Hsm(String),
+    /// The incarnation's mark cannot be read.
+    Store(String),
+}
+
+impl Closed {
+    /// The code, and what people are told.
+    #[must_use]
+    pub fn told(self) -> (Reason, String) {
+        match self {
+            Self::Fence(why) => (reasons::FENCE, why),
+            Self::Hsm(why) => (reasons::HSM, why),
+            Self::Store(why) => (reasons::STORE, why),
+        }
+    }
 }
 
 /// Means that a program brings itself, under the name of a key store.
@@ -181,8 +212,20 @@ impl Means for Stored {
         });
         sealed.map(Vec::into_boxed_slice).map_err(|error| error.to_string())
     }
-    fn is_fenced(&self) -> bool {
-        // The shards ask the token before each reservation; what they found counts here too.
-        self.fence.incarnation().is_none()
+
+    fn is_open(&self) -> bool {
+        // The key store raises the incarnation before it opens them.
+        self.slots.is_open()
+    }
+
+    fn fence(&self) -> Result<(), Closed> {
+        self.fence.check().map_err(|error| {
+            let closed = match &error {
+                FenceError::NotYet | FenceError::Closed { .. } => Closed::Fence,
+                FenceError::Token(_) => Closed::Hsm,
+                FenceError::Mark(_) => Closed::Store,
+            };
+            closed(error.to_string())
+        })
     }
 }

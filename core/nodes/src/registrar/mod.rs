@@ -5,7 +5,7 @@
 //! ```text
 //! message_1 ─► admission ─► token (r·G_X) ─► message_2        reception, pending, agreeing
 //! message_3 ─► credential ─► sealed record ─► order to the shard ─► durable ─► message_4
-//! journal: PROVED ─► order to retire the association before
+//! journal: PROVED ─► orders to retire the association before, and those that were never used
 //! ```
 
 mod admission;
@@ -21,6 +21,7 @@ mod recent;
 mod reception;
 mod registrations;
 mod shards;
+mod unproven;
 
 #[cfg(test)]
 mod sample;
@@ -37,6 +38,7 @@ use seal::secret::scrubbed;
 
 use crate::journal::Log;
 use crate::located::Located;
+use crate::record::Proved;
 use crate::tally::{Tally, reasons};
 use admission::Limits;
 use agreeing::{Agreed, Agreeing};
@@ -44,12 +46,13 @@ use answers::{Answer, Answers};
 use numbers::{Message, Numbers};
 use pending::Caller;
 use proofs::Proofs;
-use reception::{Answer3, Declined, First, Reception, Token};
+use reception::{Answer3, Declined, First, Reception};
 use shards::{Given, Shards};
+use unproven::Unproven;
 
 pub use admission::Link;
 pub use kind::RegistrarKind;
-pub use means::{Lent, Means, NoKey};
+pub use means::{Closed, Lent, Means, NoKey};
 pub use registrations::{Moved, Node, Provisioned, Provisioning, Registrations, Terms};
 
 /// How long the journal is waited for between two looks.
@@ -75,6 +78,7 @@ struct Registrar {
     reception: Reception,
     answers: Answers,
     shards: Shards,
+    unproven: Unproven,
     tally: Tally,
     numbers: Numbers,
     /// The journal's node.
@@ -97,12 +101,22 @@ impl Worker for Registrar {
             .map_err(|error| NodeError::caused("follow the journal", error))?;
         let mut agreeing = Agreeing::start(Arc::clone(&self.means), self.credential, context.doorbell())
             .map_err(|error| NodeError::caused("start the thread of the token", error))?;
+        let mut open = false;
         loop {
             self.hear(context, orders, &mut agreeing);
             let more = self.follow(context, &log, &mut proofs)?;
             self.shards.send(context, orders, &self.pool);
             self.answers.send(context);
             context.hold(self.writing.saturating_add(agreeing.asked() as u64));
+            // Who comes before the start is over waits on the edge: a device that is refused may come back only
+            // minutes later. What finds no room there is refused by the balancer.
+            open = open || self.means.is_open() || context.orders.draining();
+            if !open {
+                if !more {
+                    context.wait(LOOK)?;
+                }
+                continue;
+            }
             match context.next(if more { Duration::ZERO } else { LOOK })? {
                 Next::Batch { batch, .. } => scrubbed::<32, _>(|| self.take(context, &batch, &mut agreeing)),
                 Next::Event(_) | Next::Idle => {}
@@ -127,6 +141,7 @@ impl Registrar {
             reception: Reception::new(limits, pending_max, now),
             answers: Answers::new(env, title),
             shards: Shards::default(),
+            unproven: Unproven::new(),
             tally: Tally::new(env),
             numbers: Numbers::new(env),
             journal: journal(env),
@@ -194,10 +209,10 @@ impl Registrar {
                 self.numbers.took(Message::First);
                 context.let_go(1);
             }
-            Err(error) => {
+            Err((reason, error)) => {
                 self.reception.not_agreed(agreed.sid, &agreed.g_x);
                 self.means.free(agreed.sid);
-                self.tally.alarm(context, reasons::HSM, Source::Node, || error);
+                self.tally.alarm(context, reason, Source::Node, || error);
             }
         }
     }
@@ -214,14 +229,19 @@ impl Registrar {
         self.numbers.took(Message::Third);
         self.numbers.registered.add(1);
         context.let_go(1);
-        let Some(before) = self.reception.completed(dev, sid, now) else { return };
-        self.numbers.alarmed(reasons::REG_DUP);
-        context.events.report(reasons::REG_DUP, Severity::Alarm, Source::Association(sid.0), || {
-            format!("device {dev} registered again within ten minutes")
-        });
+        let oldest = self.unproven.gave(dev, sid);
+        let before = self.reception.completed(dev, sid, now);
+        if before.is_some() {
+            self.numbers.alarmed(reasons::REG_DUP);
+            context.events.report(reasons::REG_DUP, Severity::Alarm, Source::Association(sid.0), || {
+                format!("device {dev} registered again within ten minutes")
+            });
+        }
         // One that was never used holds its place no longer; one that was is replaced when the new one is.
-        if self.means.association(dev) != Some(before) {
-            self.shards.order(Given::Retire(before));
+        let current = self.means.association(dev);
+        for sid in before.into_iter().chain(oldest).filter(|sid| current != Some(*sid)) {
+            self.unproven.retired(dev, sid, now);
+            self.shards.order(Given::Retire(sid));
         }
     }
 
@@ -240,11 +260,15 @@ impl Registrar {
             }
         }
         let (shards, reception, now) = (&mut self.shards, &mut self.reception, self.means.now());
-        let read = proofs.read(|proved| {
-            let before =
-                reception.used(proved.dev, proved.sid, now).filter(|sid| proved.replaces != Some(*sid));
-            for replaced in proved.replaces.into_iter().chain(before) {
-                shards.order(Given::Retire(replaced));
+        let unproven = &mut self.unproven;
+        let read = proofs.read(|Proved { dev, sid, replaces }| {
+            let before = reception.used(dev, sid, now);
+            let Some(mut over) = unproven.proved(dev, sid, now) else { return };
+            over.extend(replaces.into_iter().chain(before));
+            over.sort_unstable();
+            over.dedup();
+            for sid in over {
+                shards.order(Given::Retire(sid));
             }
         });
         read.map_err(|error| NodeError::caused("read the journal", error))
@@ -312,8 +336,7 @@ impl Registrar {
         agreeing: &mut Agreeing,
         now: u64,
     ) {
-        let means = &self.means;
-        let token = if means.is_fenced() { Token::Fenced } else { agreeing.token(now) };
+        let (means, token) = (&self.means, agreeing.token(now));
         match self.reception.message_1(message_1, caller.clone(), token, now, || means.allocate()) {
             First::Ask(message_1, sid) => {
                 let g_x = message_1.g_x();

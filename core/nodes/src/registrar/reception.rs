@@ -24,10 +24,8 @@ pub enum Token {
     Ready,
     /// It has enough to do.
     Busy,
-    /// It failed and is left alone for a moment.
-    Gone,
-    /// This head-end may be a copy of another, so it is not to be asked.
-    Fenced,
+    /// It failed, or the fence is closed (that is this reason), and is left alone for a moment.
+    Gone(Reason),
 }
 
 /// Why a message is refused, and what is sent back.
@@ -127,14 +125,8 @@ impl Reception {
         if admitted != Admitted::Yes {
             return busy(admitted, "more than its link, or all together, may begin");
         }
-        match token {
-            Token::Ready | Token::Busy => {}
-            Token::Gone => {
-                return First::Declined(Declined::silently(reasons::HSM, "the token does not agree on keys"));
-            }
-            Token::Fenced => {
-                return First::Declined(Declined::silently(reasons::FENCE, "this head-end may be a copy"));
-            }
+        if let Token::Gone(reason) = token {
+            return First::Declined(Declined::silently(reason, "not before the token is asked again"));
         }
         let read = match Message1::read(message_1) {
             Ok(read) => read,
@@ -300,9 +292,9 @@ mod tests {
         wait(declined(full));
         let no_sid = reception.message_1(&message_1, caller(1), Token::Ready, 0, || None);
         wait(declined(no_sid));
-        let gone = reception.message_1(&message_1, caller(1), Token::Gone, 0, || Some(SID));
+        let gone = reception.message_1(&message_1, caller(1), Token::Gone(reasons::HSM), 0, || Some(SID));
         assert_eq!(declined(gone), ("SEC-HSM", None));
-        let fenced = reception.message_1(&message_1, caller(1), Token::Fenced, 0, || Some(SID));
+        let fenced = reception.message_1(&message_1, caller(1), Token::Gone(reasons::FENCE), 0, || Some(SID));
         assert_eq!(declined(fenced), ("SEC-FENCE", None));
         for number in 1..=4 {
             let message_1 = Device::new(number).message_1;

@@ -128,6 +128,7 @@ fn ordered_before(house: &mut House, number: u8, at: u64) {
         digest: intent.digest(),
         body,
         intent: intent.octets(),
+        signed: None,
     };
     house.told_before(&DeskEntry { at, heard: Heard::Taken(Box::new(taken)) });
     let outcome = Outcome::Done { result: 0, response: vec![] };

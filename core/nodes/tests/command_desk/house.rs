@@ -33,7 +33,7 @@ use super::common::egress::SETTINGS;
 use super::common::graph::config;
 use super::common::wait_for;
 
-const SYSTEM: System = System([0x5a; 8]);
+pub const SYSTEM: System = System([0x5a; 8]);
 
 pub fn dev(number: u8) -> Dev {
     Dev([2, 0, 0, 0x4d, 0x47, 0, 0, number])
@@ -103,7 +103,7 @@ pub struct House {
     pub faults: Arc<Faults>,
     neighbours: Arc<Mutex<Neighbours>>,
     pump: Option<JoinHandle<()>>,
-    services: Services,
+    pub services: Services,
     meters: Meters,
     orders: Orders,
     /// What is set otherwise than in most tests.

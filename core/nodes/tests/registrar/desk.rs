@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 
 use c1222::ApTitleBuf;
-use metergraph_nodes::registrar::{Means, NoKey, Provisioned, Provisioning};
+use metergraph_nodes::registrar::{Closed, Means, NoKey, Provisioned, Provisioning};
 use seal::edhoc::{Ephemeral, PrivateKey, PublicKey, Refusal, Registered};
 use seal::ids::{Dev, Sid};
 use seal::secret::SharedSecret;
@@ -31,7 +31,10 @@ pub struct Desk {
     /// Nothing can be sealed, no credential found.
     pub store_broken: AtomicBool,
     pub asked: AtomicU32,
-    pub fenced: AtomicBool,
+    /// The start is over.
+    pub open: AtomicBool,
+    /// No registration may begin.
+    pub closed: Mutex<Option<Closed>>,
     /// The token works while this is not set.
     held: Mutex<bool>,
     go: Condvar,
@@ -51,7 +54,8 @@ impl Desk {
             broken: AtomicBool::new(false),
             store_broken: AtomicBool::new(false),
             asked: AtomicU32::new(0),
-            fenced: AtomicBool::new(false),
+            open: AtomicBool::new(true),
+            closed: Mutex::default(),
             held: Mutex::new(false),
             go: Condvar::new(),
         }
@@ -110,6 +114,9 @@ impl Means for Desk {
     }
 
     fn allocate(&self) -> Option<Sid> {
+        if !self.is_open() {
+            return None;
+        }
         drawn(&self.sids).or_else(|| Some(Sid(self.next.fetch_add(1, Ordering::SeqCst))))
     }
 
@@ -136,8 +143,12 @@ impl Means for Desk {
         Ok([b"sealed", &registered.dev.0[..]].concat().into())
     }
 
-    fn is_fenced(&self) -> bool {
-        self.fenced.load(Ordering::SeqCst)
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    fn fence(&self) -> Result<(), Closed> {
+        self.closed.lock().unwrap().clone().map_or(Ok(()), Err)
     }
 
     fn ephemeral(&self) -> Result<Ephemeral, String> {

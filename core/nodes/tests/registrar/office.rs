@@ -381,6 +381,11 @@ impl Office {
         assert!(self.threads.remove(1).join().unwrap().is_err());
     }
 
+    /// Tells both that they end when what is on its way is done.
+    pub fn tell_drain(&self) {
+        self.tell.iter().for_each(Orders::drain);
+    }
+
     /// Ends in good order.
     pub fn drain(&mut self) {
         self.apdus.close();
