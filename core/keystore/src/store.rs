@@ -212,7 +212,8 @@ impl Store {
         let prefixes: Vec<Vec<u8>> = (0..partitions()).map(Bucket::prefix).collect();
         let mut dek = None;
         let mut count = 0;
-        scrubbed::<32, _>(|| {
+        // The database calls back from deep in the stack.
+        scrubbed::<128, _>(|| {
             self.entries.read(&prefixes, &mut |key, value| {
                 let bucket = Bucket::read(key).ok_or(StoreError::Value { name: "credentials" })?;
                 let dek = match &mut dek {
@@ -239,7 +240,8 @@ impl Store {
         let prefixes: Vec<Vec<u8>> = (0..partitions()).filter(|p| wanted(*p)).map(Place::prefix).collect();
         let mut dek = None;
         let mut count = 0;
-        scrubbed::<32, _>(|| {
+        // The database calls back from deep in the stack.
+        scrubbed::<128, _>(|| {
             self.entries.read(&prefixes, &mut |key, value| {
                 let place = Place::read(key).ok_or(StoreError::Value { name: "associations" })?;
                 let dek = match &mut dek {

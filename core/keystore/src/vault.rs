@@ -18,7 +18,7 @@ use crate::record::{self, Head, Keys, Record};
 use crate::store::Store;
 
 /// KiB of the stack on which records are opened and sealed.
-const SCRUBBED: usize = 8;
+const SCRUBBED: usize = 32;
 
 /// An association with its keys, as a shard takes it over.
 pub struct StoredAssociation<'a> {
