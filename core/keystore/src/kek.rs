@@ -42,6 +42,15 @@ pub(crate) struct Deks {
 #[derive(Zeroize, ZeroizeOnDrop)]
 struct Octets([[[u8; Key256::LEN]; SLOTS]; PARTITIONS]);
 
+impl Octets {
+    /// Zeros. They pass over the stack, in a frame of their own: else what its caller calls lies deeper than what is
+    /// scrubbed.
+    #[inline(never)]
+    fn locked() -> Locked<Self> {
+        Locked::new(Self([[[0; Key256::LEN]; SLOTS]; PARTITIONS]))
+    }
+}
+
 /// What the store has of a partition's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Held {
@@ -107,7 +116,7 @@ impl Deks {
             *place.ok_or(StoreError::Value { name: "deks" })? = Held::read(value);
             Ok(())
         })?;
-        let mut keys = Locked::new(Octets([[[0; Key256::LEN]; SLOTS]; PARTITIONS]));
+        let mut keys = Octets::locked();
         let mut all = Vec::with_capacity(PARTITIONS);
         let (mut refused, mut first) = (0, None);
         for ((partition, held), slots) in (0..).zip(found).zip(&mut keys.get_mut().0) {
