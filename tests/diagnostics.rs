@@ -53,7 +53,7 @@ impl PluginSchemas for Known {
                 r#"{ "type": "object", "properties": { "apn": { "type": "string", "pattern": "^[a-z.]+$" } } }"#
             }
             "libstrange.so" => r#"{ "type": "object", "properties": { "mode": { "oneOf": [] } } }"#,
-            "libold.so" => return Described::Unusable("it speaks contract 1.0, this program 0.1".into()),
+            "libold.so" => return Described::Unusable("it speaks contract 0.1, this program 1.0".into()),
             "libunseen.so" => return Described::NotLooked,
             _ => return Described::NotFound("plugins".into()),
         };

@@ -147,14 +147,16 @@ static mg_status close_(mg_instance *me, uint64_t now) {
 static void destroy(mg_instance *me) { free(me); }
 
 static const mg_plugin plugin = {
-    .size = sizeof plugin, .abi_major = MG_ABI_MAJOR, .abi_minor = MG_ABI_MINOR, .min_host_minor = MG_ABI_MINOR,
+    .size = sizeof plugin, .abi_major = MG_ABI_MAJOR, .abi_minor = MG_ABI_MINOR, .min_host_minor = 0,
     .name = TEXT("loopback"), .version = TEXT("1.0"),
     .config_schema = TEXT("{\"type\": \"object\", \"additionalProperties\": false}"),
+    .grants = TEXT("[]"),
     .open = open_, .start = start, .poll = poll_, .send = send_, .receive = receive, .events = events,
     .open_link = open_link, .close_link = close_link, .stats = stats, .command = command, .close = close_,
     .destroy = destroy,
 };
 
-MG_EXPORT const mg_plugin *mg_transport_entry_v0(uint32_t host_minor) {
-  return host_minor < MG_ABI_MINOR ? NULL : &plugin;
+MG_EXPORT const mg_plugin *mg_transport_entry_v1(uint32_t host_minor) {
+  (void)host_minor; /* the first minor of this major: no host is too old */
+  return &plugin;
 }

@@ -1,7 +1,8 @@
-/* Metergraph transport driver: the contract between the host and a native plugin.
+/* Metergraph transport driver: the contract between the host and a plugin. `wit/transport.wit` has the same
+ * calls with the same meaning for plugins that are components.
  *
  * A transport moves whole frames (C12.22 APDUs) between the host and numbered links: a TCP connection,
- * a node of a mesh. A plugin is a shared library with one exported function, mg_transport_entry_v0,
+ * a node of a mesh. A plugin is a shared library with one exported function, mg_transport_entry_v1,
  * which answers a table of functions, mg_plugin. One instance is one [transport.NAME] of a graph.
  *
  * LIFE       entry -> open -> start -> { poll, send, receive, events, open_link, close_link, stats,
@@ -24,8 +25,8 @@
  *            a flow-controlled stream then stops reading, one on datagrams drops and counts.
  * VERSIONS   The entry symbol carries the major number. A struct with `size` grows only at its end; a
  *            reader looks at a field only where `size` covers it. Structs without `size` never change
- *            within a major. Reserved bits and fields are 0. Major 0 is not frozen: within it, host
- *            and plugin must be built from the same header.
+ *            within a major, nor do enums lose or move a word. Reserved bits and fields are 0. A plugin
+ *            runs under every host of its major whose minor is at least its min_host_minor.
  */
 #ifndef METERGRAPH_TRANSPORT_H
 #define METERGRAPH_TRANSPORT_H
@@ -35,9 +36,9 @@
 extern "C" {
 #endif
 
-#define MG_ABI_MAJOR 0u
-#define MG_ABI_MINOR 1u
-#define MG_ENTRY_SYMBOL "mg_transport_entry_v0"
+#define MG_ABI_MAJOR 1u
+#define MG_ABI_MINOR 0u
+#define MG_ENTRY_SYMBOL "mg_transport_entry_v1"
 
 /* What a call answers: 0 or a count when it went well, MG_E_* else. */
 typedef int32_t mg_status;
@@ -195,7 +196,7 @@ typedef struct {
 
 /* mg_host.log */
 enum { MG_LOG_TRACE, MG_LOG_DEBUG, MG_LOG_INFO, MG_LOG_WARN, MG_LOG_ERROR };
-/* mg_host.io_open. UDP and ready-made streams answer MG_E_UNSUPPORTED in this minor. */
+/* mg_host.io_open: datagrams, a connection, a listener, a ready-made stream (a serial line, a pty). */
 enum { MG_IO_UDP = 1, MG_IO_TCP_CONNECT = 2, MG_IO_TCP_LISTEN = 3, MG_IO_STREAM = 4 };
 
 /* What the host gives; each function takes the ctx of this struct. None blocks.
@@ -224,12 +225,15 @@ typedef struct mg_host {
   mg_status (*io_accept)(void *ctx, uint32_t id, uint32_t *new_id);
   mg_status (*io_read)(void *ctx, uint32_t id, uint8_t *buf, uint32_t len);
   mg_status (*io_write)(void *ctx, uint32_t id, const uint8_t *buf, uint32_t len);
-  /* datagrams in batches: frame.link is the peer index, frame.tag is unused */
+  /* datagrams in batches: frame.link is the peer's number, frame.tag is unused. How many were taken or
+   * added; io_recv appends as receive does. */
   mg_status (*io_send)(void *ctx, uint32_t id, const mg_batch *batch);
   mg_status (*io_recv)(void *ctx, uint32_t id, mg_batch_out *batch);
+  /* a peer's number for its address, when the grant covers it */
   mg_status (*io_peer)(void *ctx, uint32_t id, mg_str address, uint32_t *peer);
   /* answers the length needed, writes at most cap octets; peer is 0 for a stream */
   mg_status (*io_peer_address)(void *ctx, uint32_t id, uint32_t peer, char *out, uint32_t cap);
+  /* serial lines: baud, rts-cts (0, 1), dtr (0, 1), rts (0, 1), break (ms) */
   mg_status (*io_control)(void *ctx, uint32_t id, mg_str name, uint32_t value);
   void (*io_interest)(void *ctx, uint32_t id, uint32_t ready);
   void (*io_close)(void *ctx, uint32_t id);
@@ -250,6 +254,9 @@ typedef struct mg_plugin {
   uint32_t features, reserved;         /* 0 */
   mg_str name, version;                /* of the plugin */
   mg_str config_schema;                /* JSON Schema of its configuration */
+  /* What it wants to reach, a JSON array of {"kind", "name", "needed", "purpose"}: kind is udp, tcp_connect,
+   * tcp_listen or stream; empty for nothing. For people and for `check`; nothing is granted by it. */
+  mg_str grants;
   mg_status (*open)(const mg_open *, mg_instance **out, mg_limits *, mg_error *);
   mg_status (*start)(mg_instance *, uint64_t now, mg_error *);
   mg_status (*poll)(mg_instance *, uint64_t now, const mg_readiness *, uint32_t n, mg_step *);
@@ -259,7 +266,8 @@ typedef struct mg_plugin {
   mg_status (*open_link)(mg_instance *, mg_str address, uint32_t *link, mg_error *);
   void (*close_link)(mg_instance *, uint32_t link);
   mg_status (*stats)(mg_instance *, mg_stats *);
-  /* a command of the driver's own, JSON in and out; answers the length needed, writes at most cap */
+  /* a command of the driver's own, JSON in and out; answers the octets written. cap is at least 65536; an
+   * answer that is longer is MG_E_TOO_LARGE. */
   mg_status (*command)(mg_instance *, mg_str name, mg_str arguments, char *out, uint32_t cap);
   /* stop at once: close all I/O, report every frame that was taken and is not reported */
   mg_status (*close)(mg_instance *, uint64_t now);
@@ -273,7 +281,7 @@ typedef struct mg_plugin {
 #else
 #define MG_EXPORT __attribute__((visibility("default")))
 #endif
-MG_EXPORT const mg_plugin *mg_transport_entry_v0(uint32_t host_minor);
+MG_EXPORT const mg_plugin *mg_transport_entry_v1(uint32_t host_minor);
 
 #if defined(__cplusplus)
 static_assert(sizeof(mg_frame) == 32 && sizeof(mg_event) == 128 && sizeof(mg_error) == 248, "layout");

@@ -27,7 +27,7 @@ mod worker;
 pub use bound::BoundAddresses;
 pub use error::{DriverError, TransportError};
 pub use grants::{Grant, GrantError, Grants};
-pub use library::{Description, Plugin, Sha256Digest, describe, find_plugin, hex, load};
+pub use library::{Description, GrantWanted, Plugin, Sha256Digest, describe, find_plugin, hex, load};
 pub use socket::raise_file_limit;
 pub use spec::TransportSpec;
 pub use worker::TransportWorker;

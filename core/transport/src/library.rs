@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use transport_sdk::abi::{self, ABI_MAJOR, ABI_MINOR};
 use transport_sdk::{Transport, glue};
@@ -21,8 +21,8 @@ use crate::error::TransportError;
 const NAME_MAX: usize = 64;
 /// Longest schema of a configuration, octets.
 const SCHEMA_MAX: usize = 1 << 20;
-/// Later majors of the contract, looked for to name the version of a plugin that speaks them.
-const LATER_MAJORS: std::ops::RangeInclusive<u32> = 1..=9;
+/// Other majors of the contract, looked for to name the version of a plugin that speaks them; 0 was the draft.
+const OTHER_MAJORS: [u32; 9] = [0, 2, 3, 4, 5, 6, 7, 8, 9];
 
 /// A SHA-256.
 pub type Sha256Digest = [u8; 32];
@@ -38,6 +38,8 @@ pub struct Plugin {
     pub version: &'static str,
     /// JSON Schema of its configuration.
     pub config_schema: &'static str,
+    /// What it wants to reach, a JSON array.
+    pub grants: &'static str,
 }
 
 impl Plugin {
@@ -65,6 +67,25 @@ pub struct Description {
     pub sha256: String,
     /// JSON Schema of its configuration.
     pub config_schema: serde_json::Value,
+    /// What it wants to reach.
+    pub grants: Vec<GrantWanted>,
+}
+
+/// One thing that a plugin wants to reach; nothing is granted by it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantWanted {
+    /// The kind of grant, as in a graph: `tcp_listen`.
+    pub kind: String,
+    /// The name that it opens it by; empty for the only one of its kind.
+    #[serde(default)]
+    pub name: String,
+    /// Whether it cannot work without it.
+    #[serde(default)]
+    pub needed: bool,
+    /// What for, one line for people.
+    #[serde(default)]
+    pub purpose: String,
 }
 
 /// Looks for a plugin's file: a name is looked for in the folders, in order; a path is taken as it is.
@@ -93,12 +114,15 @@ pub fn describe(path: &Path) -> Result<Description, TransportError> {
     let malformed = |what: String| TransportError::Malformed { path: path.to_owned(), what };
     let config_schema = serde_json::from_str(plugin.config_schema)
         .map_err(|e| malformed(format!("the schema of its configuration is no JSON: {e}")))?;
+    let grants = serde_json::from_str(plugin.grants)
+        .map_err(|e| malformed(format!("the list of grants that it wants cannot be read: {e}")))?;
     Ok(Description {
         name: plugin.name.to_owned(),
         version: plugin.version.to_owned(),
         contract: format!("{}.{}", plugin.table.abi_major, plugin.table.abi_minor),
         sha256: hex(&digest),
         config_schema,
+        grants,
     })
 }
 
@@ -155,7 +179,7 @@ fn enter(library: Library, path: &Path) -> Result<Plugin, TransportError> {
     // SAFETY: a symbol of this name is a function of this type; that is the contract.
     let entry = unsafe { library.get::<abi::Entry>(abi::ENTRY_SYMBOL.as_bytes()) }.map(|symbol| *symbol);
     let Ok(entry) = entry else {
-        return Err(match later_major(&library) {
+        return Err(match other_major(&library) {
             Some(major) => TransportError::Version { path: path.to_owned(), plugin: format!("{major}.x") },
             None => TransportError::NoEntry { path: path.to_owned() },
         });
@@ -167,14 +191,14 @@ fn enter(library: Library, path: &Path) -> Result<Plugin, TransportError> {
     unsafe { read(entry(ABI_MINOR), path) }
 }
 
-/// The later major of the contract that a library speaks.
-fn later_major(library: &Library) -> Option<u32> {
+/// The other major of the contract that a library speaks.
+fn other_major(library: &Library) -> Option<u32> {
     let speaks = |major: &u32| {
         let symbol = format!("mg_transport_entry_v{major}");
         // SAFETY: only asked whether it is there, never called.
         unsafe { library.get::<abi::Entry>(symbol.as_bytes()) }.is_ok()
     };
-    LATER_MAJORS.into_iter().find(speaks)
+    OTHER_MAJORS.into_iter().find(speaks)
 }
 
 /// Reads a plugin's table, its size and versions first.
@@ -192,8 +216,7 @@ unsafe fn read(table: *const abi::Plugin, path: &Path) -> Result<Plugin, Transpo
     }
     // SAFETY: not null and aligned; every table of every version begins with these.
     let [size, major, minor, min_host_minor] = unsafe { *table.cast::<[u32; 4]>() };
-    // Until the contract is frozen its minors differ in layout.
-    if (major, minor) != (ABI_MAJOR, ABI_MINOR) {
+    if major != ABI_MAJOR {
         return Err(TransportError::Version { path: path(), plugin: format!("{major}.{minor}") });
     }
     if min_host_minor > ABI_MINOR {
@@ -233,6 +256,7 @@ unsafe fn read(table: *const abi::Plugin, path: &Path) -> Result<Plugin, Transpo
         name: text(table.name, "name", NAME_MAX)?,
         version: text(table.version, "version", NAME_MAX)?,
         config_schema: text(table.config_schema, "schema", SCHEMA_MAX)?,
+        grants: text(table.grants, "list of grants", SCHEMA_MAX)?,
     })
 }
 

@@ -31,7 +31,9 @@ fn scratch(name: &str, octets: &[u8]) -> PathBuf {
 #[test]
 fn the_tcp_plugin_describes_itself() {
     let description = describe(&plugin_dir().join("libmetergraph_tcp.so")).unwrap();
-    assert_eq!((description.name.as_str(), description.contract.as_str()), ("tcp", "0.1"));
+    assert_eq!((description.name.as_str(), description.contract.as_str()), ("tcp", "1.0"));
+    assert_eq!(description.grants.len(), 2);
+    assert_eq!((description.grants[0].kind.as_str(), description.grants[0].needed), ("tcp_listen", false));
     assert_eq!(description.config_schema["properties"]["idle_timeout_s"]["default"], 900);
     assert_eq!(description.sha256.len(), 64);
     let json = serde_json::to_value(&description).unwrap();
@@ -80,18 +82,24 @@ fn what_is_no_library_is_refused() {
 #[test]
 fn a_library_without_the_entry_is_no_plugin() {
     let path = compile("other_entry", "faulty.c", &["ENTRY=something_else"]);
-    assert!(refusal(&path).contains("exports no `mg_transport_entry_v0`"));
+    assert!(refusal(&path).contains("exports no `mg_transport_entry_v1`"));
 }
 
 #[test]
 fn another_version_is_named_with_ours() {
     let later = compile("entry_v3", "faulty.c", &["ENTRY=mg_transport_entry_v3"]);
-    assert!(refusal(&later).contains("speaks version 3.x of the transport contract, this host speaks 0.1"));
-    assert!(refusal(&faulty("major", "p.abi_major=7")).contains("version 7.1"));
-    assert!(refusal(&faulty("minor", "p.abi_minor=2")).contains("version 0.2"));
+    assert!(refusal(&later).contains("speaks version 3.x of the transport contract, this host speaks 1.0"));
+    let draft = compile("entry_v0", "faulty.c", &["ENTRY=mg_transport_entry_v0"]);
+    assert!(refusal(&draft).contains("speaks version 0.x of the transport contract"));
+    assert!(refusal(&faulty("major", "p.abi_major=7")).contains("version 7.0"));
     assert!(refusal(&faulty("floor", "p.min_host_minor=9")).contains("wants a newer host"));
     let null = compile("null", "faulty.c", &["NOTHING"]);
     assert!(refusal(&null).contains("wants a newer host"));
+}
+
+#[test]
+fn a_later_minor_of_this_major_is_taken_with_what_this_host_knows_of_it() {
+    assert_eq!(describe(&faulty("minor", "p.abi_minor=2;p.size+=64")).unwrap().contract, "1.2");
 }
 
 #[test]
@@ -105,6 +113,8 @@ fn a_table_that_makes_no_sense_is_refused() {
     assert!(refusal(&faulty("long", "p.name.len=65")).contains("its name is no text"));
     let schema = "p.config_schema.len=5";
     assert!(refusal(&faulty("schema", schema)).contains("the schema of its configuration is no JSON"));
+    let grants = "p.grants.len=1";
+    assert!(refusal(&faulty("grants", grants)).contains("the list of grants that it wants cannot be read"));
 }
 
 #[test]
@@ -124,8 +134,8 @@ fn a_file_replaced_after_it_was_loaded_is_not_mistaken_for_the_new_one() {
 #[test]
 fn a_refused_file_replaced_is_not_mistaken_either() {
     let path = faulty("mended", "p.abi_major=7");
-    assert!(refusal(&path).contains("version 7.1"));
-    assert!(refusal(&path).contains("version 7.1"), "again the same");
+    assert!(refusal(&path).contains("version 7.0"));
+    assert!(refusal(&path).contains("version 7.0"), "again the same");
     std::fs::remove_file(&path).unwrap();
     compile("mended", "loopback.c", &[]);
     assert!(refusal(&path).contains("has changed since it was loaded"));

@@ -4,11 +4,11 @@
 use std::ffi::c_void;
 
 /// `MG_ABI_MAJOR`
-pub const ABI_MAJOR: u32 = 0;
+pub const ABI_MAJOR: u32 = 1;
 /// `MG_ABI_MINOR`
-pub const ABI_MINOR: u32 = 1;
+pub const ABI_MINOR: u32 = 0;
 /// `MG_ENTRY_SYMBOL`
-pub const ENTRY_SYMBOL: &str = "mg_transport_entry_v0";
+pub const ENTRY_SYMBOL: &str = "mg_transport_entry_v1";
 
 /// `mg_status`: zero or a count, or one of [`status`].
 pub type Status = i32;
@@ -427,6 +427,7 @@ pub struct Plugin {
     pub name: Str,
     pub version: Str,
     pub config_schema: Str,
+    pub grants: Str,
     pub open:
         Option<unsafe extern "C" fn(*const Open, *mut *mut Instance, *mut Limits, *mut Error) -> Status>,
     pub start: Option<unsafe extern "C" fn(*mut Instance, u64, *mut Error) -> Status>,

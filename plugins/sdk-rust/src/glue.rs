@@ -12,7 +12,7 @@ use crate::transport::{Error, Transport};
 /// Longest text that a host may pass (configuration, command), octets.
 const TEXT_MAX: usize = 16 << 20;
 /// What the oldest host of this minor gives.
-const MIN_HOST_MINOR: u32 = 1;
+const MIN_HOST_MINOR: u32 = 0;
 
 /// An instance as the host holds it, behind an opaque pointer.
 struct Shell<T> {
@@ -35,6 +35,7 @@ pub const fn plugin<T: Transport>() -> abi::Plugin {
         name: Str::fixed(T::NAME),
         version: Str::fixed(T::VERSION),
         config_schema: Str::fixed(T::CONFIG_SCHEMA),
+        grants: Str::fixed(T::GRANTS),
         open: Some(open::<T>),
         start: Some(start::<T>),
         poll: Some(poll::<T>),
@@ -298,11 +299,11 @@ unsafe extern "C" fn command<T: Transport>(
             return Err(argument("a text is not UTF-8"));
         };
         let text = driver.command(host, name, arguments)?;
-        let written = text.len().min(cap as usize);
-        if !out.is_null() {
-            // SAFETY: the host lends `cap` octets and `written` is at most that; `text` is ours.
-            unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), out, written) };
+        if text.len() > cap as usize || out.is_null() {
+            return Err(Error::new(status::TOO_LARGE, format!("the answer has {} octets", text.len())));
         }
+        // SAFETY: the host lends `cap` octets and there are at most that; `text` is ours.
+        unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), out, text.len()) };
         Ok(count(text.len()))
     };
     // SAFETY: the host passes what `open` gave it, one call at a time.

@@ -25,7 +25,7 @@ macro_rules! export_transport {
     ($transport:ty) => {
         /// The one exported symbol of the transport contract.
         #[unsafe(no_mangle)]
-        pub extern "C" fn mg_transport_entry_v0(host_minor: u32) -> *const $crate::abi::Plugin {
+        pub extern "C" fn mg_transport_entry_v1(host_minor: u32) -> *const $crate::abi::Plugin {
             static PLUGIN: $crate::abi::Plugin = $crate::glue::plugin::<$transport>();
             $crate::glue::entry(&PLUGIN, host_minor)
         }

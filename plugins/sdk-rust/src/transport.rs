@@ -43,6 +43,8 @@ pub trait Transport: Send + Sized {
     const VERSION: &'static str;
     /// JSON Schema of the configuration.
     const CONFIG_SCHEMA: &'static str;
+    /// What it wants to reach: a JSON array of `{"kind", "name", "needed", "purpose"}`.
+    const GRANTS: &'static str = "[]";
 
     /// Makes an instance; `config` is a JSON object. May open I/O, moves nothing yet.
     ///

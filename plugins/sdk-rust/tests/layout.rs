@@ -47,7 +47,7 @@ fn structs() -> Vec<(&'static str, usize, Vec<Field>)> {
             io_interest io_close),
         layout!("mg_open", abi::Open, size call_budget_us name config host),
         layout!("mg_plugin", abi::Plugin, size abi_major abi_minor min_host_minor features reserved name
-            version config_schema open start poll send receive events open_link close_link stats command
+            version config_schema grants open start poll send receive events open_link close_link stats command
             close destroy),
     ]
 }

@@ -2,6 +2,12 @@
 
 use serde_json::{Map, Value};
 
+/// What it may reach, as far as it is configured to.
+pub const GRANTS: &str = r#"[
+    {"kind": "tcp_listen", "purpose": "cell relays and end devices connect here"},
+    {"kind": "tcp_connect", "purpose": "cell relays that are dialled"}
+]"#;
+
 /// JSON Schema of the configuration.
 pub const SCHEMA: &str = include_str!("config.schema.json");
 

@@ -81,6 +81,7 @@ impl Transport for Tcp {
     const NAME: &'static str = "tcp";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     const CONFIG_SCHEMA: &'static str = config::SCHEMA;
+    const GRANTS: &'static str = config::GRANTS;
 
     fn open(_name: &str, config: &str, host: &Host<'_>) -> Result<(Self, Limits), Error> {
         let config = Config::parse(config).map_err(|text| Error::new(status::CONFIG, text))?;

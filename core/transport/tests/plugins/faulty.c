@@ -1,13 +1,13 @@
 /* The loopback driver with one thing made wrong: -DWRONG='p.abi_major = 7', for one. */
-#define mg_transport_entry_v0 sound_entry
+#define mg_transport_entry_v1 sound_entry
 #include "loopback.c"
-#undef mg_transport_entry_v0
+#undef mg_transport_entry_v1
 
 #ifndef WRONG
 #define WRONG (void)p
 #endif
 #ifndef ENTRY
-#define ENTRY mg_transport_entry_v0
+#define ENTRY mg_transport_entry_v1
 #endif
 
 /* Wrong functions, to be put in place of the sound ones. */
