@@ -1,4 +1,4 @@
-//! The node kinds that this program knows.
+//! The node kinds and the kinds of plugins that this program knows.
 
 use node::Registry;
 
@@ -6,4 +6,10 @@ use node::Registry;
 #[must_use]
 pub fn registry() -> Registry {
     nodes::registry().with(api::ApiKind)
+}
+
+/// What makes drivers of plugin files.
+#[must_use]
+pub fn bindings() -> transport::Bindings {
+    transport::Bindings::default()
 }

@@ -1,6 +1,7 @@
 //! `metergraph run`: from a graph file to a running head-end, and its orderly end.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use graph::Plan;
@@ -31,6 +32,7 @@ pub fn run(args: &RunArgs) -> miette::Result<()> {
             .into_diagnostic()?;
     let options =
         Options { state: args.state.clone(), plugin_dirs: plugin_dirs(&args.graph), ..Options::default() };
+    options.services.provide("", Arc::new(kinds::bindings()));
     let running = runtime::start(&plan, &kinds::registry(), options)
         .into_diagnostic()
         .wrap_err_with(|| format!("graph {} does not start", args.graph.graph.display()))?;

@@ -255,7 +255,7 @@ typedef struct mg_plugin {
   mg_str name, version;                /* of the plugin */
   mg_str config_schema;                /* JSON Schema of its configuration */
   /* What it wants to reach, a JSON array of {"kind", "name", "needed", "purpose"}: kind is udp, tcp_connect,
-   * tcp_listen or stream; empty for nothing. For people and for `check`; nothing is granted by it. */
+   * tcp_listen or stream; `[]` for nothing. For people and for `check`; nothing is granted by it. */
   mg_str grants;
   mg_status (*open)(const mg_open *, mg_instance **out, mg_limits *, mg_error *);
   mg_status (*start)(mg_instance *, uint64_t now, mg_error *);

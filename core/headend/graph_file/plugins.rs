@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use graph::{Described, PluginSchemas};
 use node::Value;
 use serde_json::{Value as Json, json};
-use transport::{Grant, Grants, find_plugin};
+use transport::{Description, Grant, Grants, TransportError, find_plugin};
+
+use crate::kinds;
 
 /// How long a plugin may take to say what it is.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -62,7 +64,7 @@ impl PluginSchemas for Plugins {
 /// file is no plugin that can be used.
 #[must_use]
 pub fn describe(file: &Path) -> ExitCode {
-    match transport::describe(file)
+    match described(file)
         .map_err(|error| error.to_string())
         .and_then(|plugin| serde_json::to_value(plugin).map_err(|error| error.to_string()))
     {
@@ -77,12 +79,16 @@ pub fn describe(file: &Path) -> ExitCode {
     }
 }
 
+fn described(file: &Path) -> Result<Description, TransportError> {
+    kinds::bindings().load(file, None).map(|module| module.description().clone())
+}
+
 fn ask(path: &Path) -> Result<Described, String> {
     let answer = match own_program() {
         Some(program) => ask_child(&program, path, LIMIT)?,
         // Another program that embeds the library answers for itself.
         None => {
-            let plugin = transport::describe(path).map_err(|error| error.to_string())?;
+            let plugin = described(path).map_err(|error| error.to_string())?;
             serde_json::to_value(plugin).map_err(|error| error.to_string())?
         }
     };

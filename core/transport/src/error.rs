@@ -113,7 +113,7 @@ pub enum DriverError {
     #[error("plugin `{plugin}`: {call}: {}", words(*code, text))]
     Failed {
         /// The plugin's name.
-        plugin: &'static str,
+        plugin: String,
         /// Which call.
         call: &'static str,
         /// The contract's status.
@@ -125,7 +125,7 @@ pub enum DriverError {
     #[error("plugin `{plugin}` gave up: {}", words(*code, text))]
     Fatal {
         /// The plugin's name.
-        plugin: &'static str,
+        plugin: String,
         /// The contract's status.
         code: i32,
         /// One line for people, or empty.
@@ -135,7 +135,7 @@ pub enum DriverError {
     #[error("plugin `{plugin}` breaks the transport contract: {what}")]
     Broken {
         /// The plugin's name.
-        plugin: &'static str,
+        plugin: String,
         /// What it answered.
         what: String,
     },

@@ -3,15 +3,13 @@
 //! Each checks what it is passed; none can panic, so that nothing unwinds into a plugin.
 
 use std::ffi::c_void;
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use node::clock::monotonic_ns;
-use node::event::unix_ns;
 use transport_sdk::Level;
 use transport_sdk::abi::{self, ABI_MINOR, Batch, BatchOut, Error, Status, Str, status};
 
+use crate::clock::Clock;
 use crate::io::Io;
 use crate::notes::Notes;
 use crate::poller::Poller;
@@ -27,6 +25,7 @@ pub struct HostTable {
     poller: Arc<Poller>,
     io: Mutex<Io>,
     notes: Notes,
+    clock: Clock,
 }
 
 // SAFETY: the only pointer in it is `raw.ctx`, to the table itself, which is used through `&HostTable` alone;
@@ -44,12 +43,13 @@ impl std::fmt::Debug for HostTable {
 impl HostTable {
     /// A table over these parts.
     #[must_use]
-    pub fn new(poller: Arc<Poller>, io: Io, notes: Notes) -> Arc<Self> {
+    pub fn new(poller: Arc<Poller>, io: Io, notes: Notes, clock: Clock) -> Arc<Self> {
         Arc::new_cyclic(|me: &Weak<Self>| Self {
             raw: functions(me.as_ptr().cast_mut().cast()),
             poller,
             io: Mutex::new(io),
             notes,
+            clock,
         })
     }
 
@@ -63,6 +63,12 @@ impl HostTable {
     #[must_use]
     pub fn notes(&self) -> &Notes {
         &self.notes
+    }
+
+    /// What time it is, and random numbers.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The I/O table; not to be held while the driver is called.
@@ -129,24 +135,27 @@ unsafe extern "C" fn log(ctx: *mut c_void, level: u32, message: Str) {
     table.notes.log(Level::from_number(level), &line);
 }
 
-unsafe extern "C" fn now(_: *mut c_void) -> u64 {
-    monotonic_ns()
+unsafe extern "C" fn now(ctx: *mut c_void) -> u64 {
+    // SAFETY: the driver passes the table's `ctx`.
+    unsafe { table(ctx) }.clock.now()
 }
 
-unsafe extern "C" fn wall(_: *mut c_void) -> u64 {
-    unix_ns()
+unsafe extern "C" fn wall(ctx: *mut c_void) -> u64 {
+    // SAFETY: the driver passes the table's `ctx`.
+    unsafe { table(ctx) }.clock.wall()
 }
 
-unsafe extern "C" fn random(_: *mut c_void, out: *mut u8, len: usize) {
+unsafe extern "C" fn random(ctx: *mut c_void, out: *mut u8, len: usize) {
     if out.is_null() {
         return;
     }
-    // SAFETY: the driver lends `len` octets, which need not be initialised.
-    let out = unsafe { std::slice::from_raw_parts_mut(out.cast::<MaybeUninit<u8>>(), len) };
-    if getrandom::fill_uninit(out).is_err() {
-        // Not even the kernel has any: better the same octets than none.
-        out.fill(MaybeUninit::new(0));
-    }
+    // SAFETY: the driver passes the table's `ctx` and lends `len` octets, which need not be initialised.
+    let (table, out) = unsafe {
+        out.write_bytes(0, len);
+        (table(ctx), std::slice::from_raw_parts_mut(out, len))
+    };
+    // Where not even the kernel has any they stay 0: better the same octets than none.
+    let _ = table.clock.random(out);
 }
 
 unsafe extern "C" fn counter_add(ctx: *mut c_void, name: Str, by: u64) {
@@ -200,7 +209,8 @@ unsafe extern "C" fn io_accept(ctx: *mut c_void, id: u32, new_id: *mut u32) -> S
         return status::ARGUMENT;
     }
     // SAFETY: the driver passes the table's `ctx`.
-    let accepted = unsafe { table(ctx) }.io().accept(id, monotonic_ns());
+    let table = unsafe { table(ctx) };
+    let accepted = table.io().accept(id, table.clock.now());
     match accepted {
         Ok(accepted) => {
             // SAFETY: not null; the driver lends it writable.

@@ -7,6 +7,7 @@
 //! This is one of the few crates with `unsafe` code: the C contract and a handful of system calls.
 
 pub mod bound;
+mod clock;
 mod counts;
 mod driver;
 mod elf;
@@ -15,6 +16,8 @@ pub mod grants;
 mod host_table;
 pub mod io;
 mod library;
+mod module;
+mod native;
 mod notes;
 pub mod poller;
 pub mod socket;
@@ -25,9 +28,16 @@ mod testing;
 mod worker;
 
 pub use bound::BoundAddresses;
+pub use clock::{Clock, SimulatedTime};
+pub use driver::{
+    ANSWER_MAX, BATCH_FRAMES, CALL_BUDGET, Driver, Module, READ_OCTETS, broken, check_limits, failed,
+};
 pub use error::{DriverError, TransportError};
 pub use grants::{Grant, GrantError, Grants};
-pub use library::{Description, GrantWanted, Plugin, Sha256Digest, describe, find_plugin, hex, load};
+pub use host_table::HostTable;
+pub use library::{NativeBinding, NativeModule};
+pub use module::{Binding, Bindings, Description, GrantWanted, Sha256Digest, find_plugin, hex};
+pub use notes::Notes;
 pub use socket::raise_file_limit;
 pub use spec::TransportSpec;
 pub use worker::TransportWorker;

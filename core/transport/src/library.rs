@@ -1,4 +1,4 @@
-//! Finds, checks and loads plugins.
+//! Checks and loads native plugins.
 //!
 //! A library is opened with `RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE` and never closed: a thread of a plugin
 //! that outlives its code brings the process down. So a path stands for the file that was loaded from it
@@ -6,16 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use node::Counter;
 use transport_sdk::abi::{self, ABI_MAJOR, ABI_MINOR};
 use transport_sdk::{Transport, glue};
 
+use crate::driver::{Driver, Module, check_limits};
 use crate::elf;
-use crate::error::TransportError;
+use crate::error::{DriverError, TransportError};
+use crate::host_table::HostTable;
+use crate::module::{Binding, Description, Sha256Digest};
+use crate::native::NativeDriver;
 
 /// Longest name and version of a plugin, octets.
 const NAME_MAX: usize = 64;
@@ -24,144 +27,112 @@ const SCHEMA_MAX: usize = 1 << 20;
 /// Other majors of the contract, looked for to name the version of a plugin that speaks them; 0 was the draft.
 const OTHER_MAJORS: [u32; 9] = [0, 2, 3, 4, 5, 6, 7, 8, 9];
 
-/// A SHA-256.
-pub type Sha256Digest = [u8; 32];
-
-/// A plugin in this process: its table is checked, its texts are read.
+/// A plugin's table that was checked, and its texts.
 #[derive(Clone, Copy, Debug)]
 pub struct Plugin {
     /// The functions.
     pub(crate) table: &'static abi::Plugin,
     /// Its name.
-    pub name: &'static str,
-    /// Its version.
-    pub version: &'static str,
-    /// JSON Schema of its configuration.
-    pub config_schema: &'static str,
-    /// What it wants to reach, a JSON array.
-    pub grants: &'static str,
+    pub(crate) name: &'static str,
+    version: &'static str,
+    config_schema: &'static str,
+    grants: &'static str,
 }
 
 impl Plugin {
+    fn describe(self, path: &Path, digest: &Sha256Digest) -> Result<Description, TransportError> {
+        Description::read(
+            path,
+            (self.name, self.version),
+            (self.table.abi_major, self.table.abi_minor),
+            digest,
+            (self.config_schema, self.grants),
+        )
+    }
+}
+
+/// A native plugin in this process.
+#[derive(Clone, Debug)]
+pub struct NativeModule {
+    plugin: Plugin,
+    description: Description,
+}
+
+impl NativeModule {
     /// A driver of this program itself, called through the same contract as any other.
     ///
     /// # Errors
     /// [`TransportError::Malformed`], when a text of it is none.
     pub fn built_in<T: Transport + 'static>() -> Result<Self, TransportError> {
         let table: &'static abi::Plugin = const { &glue::plugin::<T>() };
+        let path = Path::new(T::NAME);
         // SAFETY: the SDK has made the table, over texts that live for ever.
-        unsafe { read(table, Path::new(T::NAME)) }
+        let plugin = unsafe { read(table, path) }?;
+        Ok(Self { plugin, description: plugin.describe(path, &[0; 32])? })
     }
 }
 
-/// What a plugin says of itself.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Description {
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Version of the transport contract, `MAJOR.MINOR`.
-    pub contract: String,
-    /// SHA-256 of its file, 64 hex digits: what a graph pins.
-    pub sha256: String,
-    /// JSON Schema of its configuration.
-    pub config_schema: serde_json::Value,
-    /// What it wants to reach.
-    pub grants: Vec<GrantWanted>,
+impl Module for NativeModule {
+    fn description(&self) -> &Description {
+        &self.description
+    }
+
+    fn open(
+        &self,
+        host: Arc<HostTable>,
+        name: &str,
+        config: &str,
+        late: Counter,
+    ) -> Result<Box<dyn Driver>, DriverError> {
+        let driver = NativeDriver::open(self.plugin, host, name, config, late)?;
+        check_limits(driver.name(), &driver.limits())?;
+        Ok(Box::new(driver))
+    }
 }
 
-/// One thing that a plugin wants to reach; nothing is granted by it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GrantWanted {
-    /// The kind of grant, as in a graph: `tcp_listen`.
-    pub kind: String,
-    /// The name that it opens it by; empty for the only one of its kind.
-    #[serde(default)]
-    pub name: String,
-    /// Whether it cannot work without it.
-    #[serde(default)]
-    pub needed: bool,
-    /// What for, one line for people.
-    #[serde(default)]
-    pub purpose: String,
+/// Shared libraries. A path stands for the file that was loaded from it first.
+#[derive(Clone, Copy, Debug)]
+pub struct NativeBinding;
+
+impl Binding for NativeBinding {
+    fn claims(&self, octets: &[u8]) -> bool {
+        octets.starts_with(b"\x7fELF")
+    }
+
+    fn load(
+        &self,
+        path: &Path,
+        octets: &[u8],
+        digest: &Sha256Digest,
+    ) -> Result<Arc<dyn Module>, TransportError> {
+        let plugin = load(path, octets, digest)?;
+        Ok(Arc::new(NativeModule { plugin, description: plugin.describe(path, digest)? }))
+    }
 }
 
-/// Looks for a plugin's file: a name is looked for in the folders, in order; a path is taken as it is.
-///
-/// # Errors
-/// [`TransportError::NotFound`].
-pub fn find_plugin(plugin: &str, folders: &[PathBuf]) -> Result<PathBuf, TransportError> {
-    let candidates = if plugin.contains('/') {
-        vec![PathBuf::from(plugin)]
-    } else {
-        folders.iter().map(|folder| folder.join(plugin)).collect()
-    };
-    candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| {
-        let folders: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
-        TransportError::NotFound { plugin: plugin.to_owned(), folders: folders.join(", ") }
-    })
-}
-
-/// Loads a plugin and asks what it is, without opening an instance. The library's own start-up code runs:
-/// for a plugin that is not trusted, do it in a process of its own.
-///
-/// # Errors
-/// [`TransportError`], one line.
-pub fn describe(path: &Path) -> Result<Description, TransportError> {
-    let (plugin, digest) = load(path, None)?;
-    let malformed = |what: String| TransportError::Malformed { path: path.to_owned(), what };
-    let config_schema = serde_json::from_str(plugin.config_schema)
-        .map_err(|e| malformed(format!("the schema of its configuration is no JSON: {e}")))?;
-    let grants = serde_json::from_str(plugin.grants)
-        .map_err(|e| malformed(format!("the list of grants that it wants cannot be read: {e}")))?;
-    Ok(Description {
-        name: plugin.name.to_owned(),
-        version: plugin.version.to_owned(),
-        contract: format!("{}.{}", plugin.table.abi_major, plugin.table.abi_minor),
-        sha256: hex(&digest),
-        config_schema,
-        grants,
-    })
-}
-
-/// Loads a plugin, once in the life of this process, whose file must have the digest `pinned` if there is
-/// one. Answers the digest that it has.
-///
-/// # Errors
-/// [`TransportError`], one line.
-pub fn load(path: &Path, pinned: Option<&Sha256Digest>) -> Result<(Plugin, Sha256Digest), TransportError> {
+/// Loads a library, once in the life of this process.
+fn load(path: &Path, octets: &[u8], digest: &Sha256Digest) -> Result<Plugin, TransportError> {
     /// What each path stands for; no plugin where the library was refused after it was loaded.
     static LOADED: Mutex<BTreeMap<PathBuf, (Sha256Digest, Option<Plugin>)>> = Mutex::new(BTreeMap::new());
 
-    let unreadable = |why| TransportError::Unreadable { path: path.to_owned(), why };
-    let real = path.canonicalize().map_err(unreadable)?;
-    let octets = std::fs::read(&real).map_err(unreadable)?;
-    let digest: Sha256Digest = Sha256::digest(&octets).into();
-    if let Some(pinned) = pinned.filter(|pinned| **pinned != digest) {
-        return Err(TransportError::Digest {
-            path: path.to_owned(),
-            pinned: hex(pinned),
-            found: hex(&digest),
-        });
-    }
+    let real =
+        path.canonicalize().map_err(|why| TransportError::Unreadable { path: path.to_owned(), why })?;
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     match loaded.get(&real) {
         // The dynamic linker would answer the old one again.
-        Some((known, _)) if *known != digest => {
+        Some((known, _)) if known != digest => {
             return Err(TransportError::Changed { path: path.to_owned() });
         }
-        Some((_, Some(plugin))) => return Ok((*plugin, digest)),
+        Some((_, Some(plugin))) => return Ok(*plugin),
         _ => {}
     }
-    elf::check(&octets)
+    elf::check(octets)
         .map_err(|what| TransportError::NotALibrary { path: path.to_owned(), what: what.to_owned() })?;
     let library = open(&real)?;
-    loaded.insert(real.clone(), (digest, None));
+    loaded.insert(real.clone(), (*digest, None));
     let plugin = enter(library, &real)?;
-    loaded.insert(real, (digest, Some(plugin)));
-    Ok((plugin, digest))
+    loaded.insert(real, (*digest, Some(plugin)));
+    Ok(plugin)
 }
 
 fn open(path: &Path) -> Result<Library, TransportError> {
@@ -258,10 +229,4 @@ unsafe fn read(table: *const abi::Plugin, path: &Path) -> Result<Plugin, Transpo
         config_schema: text(table.config_schema, "schema", SCHEMA_MAX)?,
         grants: text(table.grants, "list of grants", SCHEMA_MAX)?,
     })
-}
-
-/// As hex digits.
-#[must_use]
-pub fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }

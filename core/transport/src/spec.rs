@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use node::{Config, Value};
 
-use crate::library::Sha256Digest;
+use crate::module::Sha256Digest;
 
 /// One `[transport.NAME]` of a graph, and where its plugin is looked for.
 #[derive(Clone, Debug, PartialEq)]

@@ -15,7 +15,7 @@ use crate::io::Notice;
 pub fn event(
     context: &mut Context,
     transport: u8,
-    plugin: &'static str,
+    plugin: &str,
     counts: &mut Counts,
     host: &HostTable,
     event: &abi::Event,
@@ -35,7 +35,9 @@ pub fn event(
             }
             warn(reason.word(), link, text);
         }
-        Some(Event::Fatal { status, text }) => return Err(DriverError::Fatal { plugin, code: status, text }),
+        Some(Event::Fatal { status, text }) => {
+            return Err(DriverError::Fatal { plugin: plugin.to_owned(), code: status, text });
+        }
         None => {
             let detail = format!("kind {}, state {}, reason {}", event.kind, event.state, event.reason);
             warn("driver-event-unknown", 0, detail);

@@ -12,13 +12,14 @@ use transport_sdk::Readiness;
 use transport_sdk::abi::{self, Step};
 
 use crate::bound::BoundAddresses;
+use crate::clock::Clock;
 use crate::counts::{Counts, Unsent};
-use crate::driver::Driver;
+use crate::driver::{Driver, Module};
 use crate::error::{DriverError, TransportError};
 use crate::grants::Grants;
 use crate::host_table::HostTable;
 use crate::io::{Io, SOCKETS_MAX};
-use crate::library::{self, Plugin, find_plugin};
+use crate::module::{Bindings, find_plugin};
 use crate::notes::Notes;
 use crate::poller::{self, Poller};
 use crate::spec::TransportSpec;
@@ -75,7 +76,7 @@ enum Drain {
 pub struct TransportWorker {
     node: String,
     number: u8,
-    driver: Driver,
+    driver: Box<dyn Driver>,
     host: Arc<HostTable>,
     poller: Arc<Poller>,
     pool: BatchPool,
@@ -104,33 +105,35 @@ impl TransportWorker {
     /// [`TransportError`], one line.
     pub fn open(spec: &TransportSpec, env: &Env) -> Result<Self, TransportError> {
         let path = find_plugin(&spec.plugin, &spec.plugin_dirs)?;
-        let (plugin, digest) = library::load(&path, spec.sha256.as_ref())?;
+        let bindings = env.services.find::<Bindings>("").unwrap_or_default();
+        let module = bindings.load(&path, spec.sha256.as_ref())?;
+        let described = module.description();
         info!(
             node = env.node,
-            plugin = plugin.name,
-            version = plugin.version,
+            plugin = described.name,
+            version = described.version,
             path = %path.display(),
-            sha256 = library::hex(&digest),
+            sha256 = described.sha256,
             "plugin loaded"
         );
-        Self::with_plugin(plugin, spec, env)
+        Self::with_module(&*module, spec, env)
     }
 
     /// As [`Self::open`], with a plugin that is in this process already.
     ///
     /// # Errors
     /// [`TransportError`], one line.
-    pub fn with_plugin(plugin: Plugin, spec: &TransportSpec, env: &Env) -> Result<Self, TransportError> {
+    pub fn with_module(module: &dyn Module, spec: &TransportSpec, env: &Env) -> Result<Self, TransportError> {
         let grants = Grants::from_value(&spec.grants)?;
         let poller = Poller::new().map_err(|why| TransportError::Io { what: "make a poller", why })?;
         let poller = Arc::new(poller);
         let earlier = env.services.find::<BoundAddresses>(&env.node);
         let earlier = earlier.map(|bound| (*bound).clone()).unwrap_or_default();
         let io = Io::new(Arc::clone(&poller), grants, earlier, SOCKETS_MAX);
-        let host = HostTable::new(Arc::clone(&poller), io, Notes::new(env));
+        let host = HostTable::new(Arc::clone(&poller), io, Notes::new(env), Clock::Real);
         let counts = Counts::new(env);
         let late = counts.late.clone();
-        let driver = Driver::open(plugin, Arc::clone(&host), &spec.name, &spec.config_json(), late)?;
+        let driver = module.open(Arc::clone(&host), &spec.name, &spec.config_json(), late)?;
         let worker = Self {
             node: env.node.clone(),
             number: spec.number,

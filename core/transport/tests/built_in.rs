@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 
 use common::{Running, env, spec};
-use metergraph_transport::{Plugin, TransportWorker};
+use metergraph_transport::{NativeModule, TransportWorker};
 use transport_sdk::{
     BatchIn, BatchOut, Error, Event, Host, Limits, Readiness, Reason, Stats, Step, Transport, Waker,
 };
@@ -87,8 +87,8 @@ impl Transport for Source {
 
 fn start(up_max: usize) -> Running {
     let env = env();
-    let plugin = Plugin::built_in::<Source>().unwrap();
-    let worker = TransportWorker::with_plugin(plugin, &spec(Path::new("")), &env).unwrap();
+    let module = NativeModule::built_in::<Source>().unwrap();
+    let worker = TransportWorker::with_module(&module, &spec(Path::new("")), &env).unwrap();
     Running::run(worker, up_max, env)
 }
 

@@ -7,7 +7,7 @@ mod common;
 use std::path::PathBuf;
 
 use common::{Running, compile, env, spec, table, tcp};
-use metergraph_transport::{Plugin, TransportSpec, TransportWorker, load};
+use metergraph_transport::{Bindings, TransportSpec, TransportWorker};
 use node::{Batch, Frame, Severity};
 
 fn faulty(name: &str, wrong: &str) -> TransportSpec {
@@ -172,8 +172,7 @@ fn the_hosts_services_check_what_they_are_passed() {
 #[test]
 fn many_instances_of_one_plugin_do_not_meet() {
     let path: PathBuf = compile("many", "loopback.c", &[]);
-    let (plugin, _): (Plugin, _) = load(&path, None).unwrap();
-    assert_eq!(plugin.version, "1.0");
+    assert_eq!(Bindings::default().load(&path, None).unwrap().description().version, "1.0");
     let all: Vec<Running> = (0..8).map(|_| Running::start(&spec(&path), 8)).collect();
     for (mark, running) in (0u8..).zip(&all) {
         running.send(&[(1, &[mark])]);
