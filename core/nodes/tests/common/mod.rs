@@ -26,6 +26,9 @@ pub mod vectors;
 
 use std::time::{Duration, Instant};
 
+/// How long anything may take: other tests share the processors.
+pub const LIMIT: Duration = Duration::from_secs(120);
+
 /// Waits for what must come.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let since = Instant::now();
@@ -33,7 +36,7 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
-        assert!(since.elapsed() < Duration::from_secs(20), "{what} does not come");
+        assert!(since.elapsed() < LIMIT, "{what} does not come");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
