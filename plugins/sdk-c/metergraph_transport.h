@@ -226,14 +226,14 @@ typedef struct mg_host {
   mg_status (*io_read)(void *ctx, uint32_t id, uint8_t *buf, uint32_t len);
   mg_status (*io_write)(void *ctx, uint32_t id, const uint8_t *buf, uint32_t len);
   /* datagrams in batches: frame.link is the peer's number, frame.tag is unused. How many were taken or
-   * added; io_recv appends as receive does. */
+   * added; io_recv appends as receive does and wants room for 65535 octets. */
   mg_status (*io_send)(void *ctx, uint32_t id, const mg_batch *batch);
   mg_status (*io_recv)(void *ctx, uint32_t id, mg_batch_out *batch);
   /* a peer's number for its address, when the grant covers it */
   mg_status (*io_peer)(void *ctx, uint32_t id, mg_str address, uint32_t *peer);
   /* answers the length needed, writes at most cap octets; peer is 0 for a stream */
   mg_status (*io_peer_address)(void *ctx, uint32_t id, uint32_t peer, char *out, uint32_t cap);
-  /* serial lines: baud, rts-cts (0, 1), dtr (0, 1), rts (0, 1), break (ms) */
+  /* serial lines: baud; and rts-cts, dtr, rts, break, each 0 or 1 */
   mg_status (*io_control)(void *ctx, uint32_t id, mg_str name, uint32_t value);
   void (*io_interest)(void *ctx, uint32_t id, uint32_t ready);
   void (*io_close)(void *ctx, uint32_t id);
@@ -255,7 +255,7 @@ typedef struct mg_plugin {
   mg_str name, version;                /* of the plugin */
   mg_str config_schema;                /* JSON Schema of its configuration */
   /* What it wants to reach, a JSON array of {"kind", "name", "needed", "purpose"}: kind is udp, tcp_connect,
-   * tcp_listen or stream; `[]` for nothing. For people and for `check`; nothing is granted by it. */
+   * tcp_listen or serial; `[]` for nothing. For people and for `check`; nothing is granted by it. */
   mg_str grants;
   mg_status (*open)(const mg_open *, mg_instance **out, mg_limits *, mg_error *);
   mg_status (*start)(mg_instance *, uint64_t now, mg_error *);

@@ -35,6 +35,12 @@ impl Clock {
         }
     }
 
+    /// Whether it is a simulation's.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        matches!(self, Self::Simulated(_))
+    }
+
     /// Fills `out` with random octets; `false` when the system has none.
     #[must_use]
     pub fn random(&self, out: &mut [u8]) -> bool {

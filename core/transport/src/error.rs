@@ -131,6 +131,16 @@ pub enum DriverError {
         /// One line for people, or empty.
         text: String,
     },
+    /// A call was stopped or trapped: nothing is left of the instance.
+    #[error("plugin `{plugin}`: {call}: stopped: {why}")]
+    Trapped {
+        /// The plugin's name.
+        plugin: String,
+        /// Which call.
+        call: &'static str,
+        /// In words.
+        why: String,
+    },
     /// The driver answered what the contract does not allow.
     #[error("plugin `{plugin}` breaks the transport contract: {what}")]
     Broken {

@@ -2,8 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use node::Value;
+use transport_sdk::abi::io as kind;
+
+use crate::pipe::PipeEnd;
+use crate::serial;
 
 /// Why a grant cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,11 +68,120 @@ pub enum Grant {
     TcpListen(SocketAddr),
     /// `tcp_connect = ["ADDRESS[/PREFIX]:PORT", ..]`: to dial these.
     TcpConnect(Vec<Allowed>),
+    /// `udp = { bind = "ADDRESS:PORT", peers = ["ADDRESS[/PREFIX]:PORT", ..] }`: datagrams to and from these.
+    Udp {
+        /// Where it is bound; port 0 takes any free one.
+        bind: SocketAddr,
+        /// Who may send, and may be sent to.
+        peers: Vec<Allowed>,
+    },
+    /// `serial = "/dev/ttyUSB0"` or `serial = { device = "/dev/ttyUSB0", baud = 460800, rts_cts = true }`: a
+    /// serial line, or a pseudoterminal.
+    Serial(SerialLine),
+    /// A stream of this process itself: in simulations and tests, never from a file.
+    Pipe(PipeEnd),
 }
+
+/// A serial line and how it is set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SerialLine {
+    /// The device's path, absolute.
+    pub device: PathBuf,
+    /// Bits a second.
+    pub baud: u32,
+    /// Whether hardware flow control is used.
+    pub rts_cts: bool,
+}
+
+/// Bits a second of a serial line where nothing is said.
+const BAUD: u32 = 115_200;
 
 impl Grant {
     /// The words for the kinds of grant.
-    pub const KINDS: [&'static str; 2] = ["tcp_listen", "tcp_connect"];
+    pub const KINDS: [&'static str; 4] = ["tcp_listen", "tcp_connect", "udp", "serial"];
+
+    /// Whether it is what an object of this kind is opened by.
+    #[must_use]
+    pub fn opens(&self, what: u32) -> bool {
+        let kind = match self {
+            Self::TcpListen(_) => kind::TCP_LISTEN,
+            Self::TcpConnect(_) => kind::TCP_CONNECT,
+            Self::Udp { .. } => kind::UDP,
+            Self::Serial(_) | Self::Pipe(_) => kind::STREAM,
+        };
+        kind == what
+    }
+
+    fn read(kind: &str, value: &Value) -> Result<Self, String> {
+        match (kind, value) {
+            ("tcp_listen", Value::Text(text)) => Ok(Self::TcpListen(address(text)?)),
+            ("tcp_listen", _) => Err("`tcp_listen` takes one address".into()),
+            ("tcp_connect", value) => Ok(Self::TcpConnect(allowed(value)?)),
+            ("udp", Value::Table(table)) => {
+                let mut bind = None;
+                let mut peers = Vec::new();
+                for (key, value) in table {
+                    match (key.as_str(), value) {
+                        ("bind", Value::Text(text)) => bind = Some(address(text)?),
+                        ("peers", value) => peers = allowed(value)?,
+                        _ => return Err("`udp` takes `bind`, an address, and `peers`, a list".into()),
+                    }
+                }
+                let bind = bind.ok_or("`udp` needs `bind`, the address that it is bound to")?;
+                Ok(Self::Udp { bind, peers })
+            }
+            ("udp", _) => Err("`udp` takes a table: { bind = \"IP:PORT\", peers = [..] }".into()),
+            ("serial", Value::Text(device)) => Self::serial(device, BAUD, false),
+            ("serial", Value::Table(table)) => {
+                let (mut device, mut baud, mut rts_cts) = ("", BAUD, false);
+                for (key, value) in table {
+                    match (key.as_str(), value) {
+                        ("device", Value::Text(text)) => device = text,
+                        ("baud", Value::Integer(rate)) => {
+                            baud = u32::try_from(*rate).map_err(|_| format!("no baud rate is {rate}"))?;
+                        }
+                        ("rts_cts", Value::Bool(flag)) => rts_cts = *flag,
+                        _ => return Err("`serial` takes `device`, `baud` and `rts_cts`".into()),
+                    }
+                }
+                Self::serial(device, baud, rts_cts)
+            }
+            ("serial", _) => Err("`serial` takes a device or a table with `device`".into()),
+            _ => Err(format!("no kind of grant is called `{kind}`; {}", one_of())),
+        }
+    }
+
+    fn serial(device: &str, baud: u32, rts_cts: bool) -> Result<Self, String> {
+        if !device.starts_with('/') {
+            return Err(format!("`{device}` is not the absolute path of a device"));
+        }
+        if serial::speed(baud).is_none() {
+            return Err(format!("serial lines do not run at {baud} baud"));
+        }
+        Ok(Self::Serial(SerialLine { device: device.into(), baud, rts_cts }))
+    }
+}
+
+fn one_of() -> String {
+    format!("must hold exactly one of `{}`", Grant::KINDS.join("`, `"))
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is not IP:PORT"))
+}
+
+/// An address that is allowed, or a list of them.
+fn allowed(value: &Value) -> Result<Vec<Allowed>, String> {
+    let one = |value: &Value| match value {
+        Value::Text(text) => {
+            Allowed::parse(text).ok_or_else(|| format!("`{text}` is not IP[/PREFIX]:PORT (PORT may be *)"))
+        }
+        _ => Err("must be an address or a list of addresses".into()),
+    };
+    match value {
+        Value::List(list) => list.iter().map(one).collect(),
+        value => Ok(vec![one(value)?]),
+    }
 }
 
 /// What a plugin may reach, by name.
@@ -84,37 +198,12 @@ impl Grants {
         let Value::Table(table) = value else { return Err(wrong("", "must be a table of tables")) };
         let mut grants = BTreeMap::new();
         for (name, value) in table {
-            let one = "must hold exactly one of `tcp_listen` and `tcp_connect`";
-            let Value::Table(inner) = value else { return Err(wrong(name, one)) };
+            let Value::Table(inner) = value else { return Err(wrong(name, &one_of())) };
             let mut entries = inner.iter();
             let (Some((kind, value)), None) = (entries.next(), entries.next()) else {
-                return Err(wrong(name, one));
+                return Err(wrong(name, &one_of()));
             };
-            let texts: Vec<&str> = match value {
-                Value::Text(text) => vec![text],
-                Value::List(list) => list
-                    .iter()
-                    .map(|item| match item {
-                        Value::Text(text) => Ok(text.as_str()),
-                        _ => Err(wrong(name, "must be an address or a list of addresses")),
-                    })
-                    .collect::<Result<_, _>>()?,
-                _ => return Err(wrong(name, "must be an address or a list of addresses")),
-            };
-            let grant = match (kind.as_str(), texts.as_slice()) {
-                ("tcp_listen", [address]) => Grant::TcpListen(
-                    address.parse().map_err(|_| wrong(name, &format!("`{address}` is not IP:PORT")))?,
-                ),
-                ("tcp_listen", _) => return Err(wrong(name, "`tcp_listen` takes one address")),
-                ("tcp_connect", texts) => {
-                    let parse = |text: &&str| {
-                        let what = format!("`{text}` is not IP[/PREFIX]:PORT (PORT may be *)");
-                        Allowed::parse(text).ok_or_else(|| wrong(name, &what))
-                    };
-                    Grant::TcpConnect(texts.iter().map(parse).collect::<Result<_, _>>()?)
-                }
-                _ => return Err(wrong(name, &format!("no kind of grant is called `{kind}`; {one}"))),
-            };
+            let grant = Grant::read(kind, value).map_err(|what| wrong(name, &what))?;
             grants.insert(name.clone(), grant);
         }
         Ok(Self(grants))
@@ -170,6 +259,15 @@ mod tests {
         let grants = Grants::from_value(&table(&[("wan", listen.clone()), ("up", dial)])).unwrap();
         let is_listen = |grant: &Grant| matches!(grant, Grant::TcpListen(_));
         assert_eq!(grants.find("", is_listen).map(|(name, _)| name), Some("wan"));
+        let line = table(&[("device", "/dev/ttyACM0".into()), ("baud", Value::Integer(460_800))]);
+        let peers = Value::List(vec!["10.0.0.0/8:*".into()]);
+        let more = table(&[
+            ("radio", table(&[("serial", line)])),
+            ("backhaul", table(&[("udp", table(&[("bind", "127.0.0.1:0".into()), ("peers", peers)]))])),
+        ]);
+        let more = Grants::from_value(&more).unwrap();
+        assert!(matches!(&more.0["radio"], Grant::Serial(line) if line.baud == 460_800 && !line.rts_cts));
+        assert!(more.0["radio"].opens(kind::STREAM) && more.0["backhaul"].opens(kind::UDP));
         let two = Grants::from_value(&table(&[("a", listen.clone()), ("b", listen)])).unwrap();
         assert!(two.find("", is_listen).is_none() && two.find("b", is_listen).is_some());
     }
@@ -180,6 +278,11 @@ mod tests {
             Value::Bool(true),
             table(&[]),
             table(&[("udp", "127.0.0.1:1".into())]),
+            table(&[("udp", table(&[("peers", Value::List(vec![]))]))]),
+            table(&[("udp", table(&[("bind", "127.0.0.1:0".into()), ("mtu", Value::Integer(9))]))]),
+            table(&[("serial", "ttyUSB0".into())]),
+            table(&[("serial", table(&[("device", "/dev/ttyS0".into()), ("baud", Value::Integer(7))]))]),
+            table(&[("telepathy", "all".into())]),
             table(&[("tcp_listen", "localhost:1".into())]),
             table(&[("tcp_connect", Value::Integer(1))]),
         ] {

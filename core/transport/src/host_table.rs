@@ -3,13 +3,13 @@
 //! Each checks what it is passed; none can panic, so that nothing unwinds into a plugin.
 
 use std::ffi::c_void;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use transport_sdk::Level;
 use transport_sdk::abi::{self, ABI_MINOR, Batch, BatchOut, Error, Status, Str, status};
+use transport_sdk::{BatchIn, BatchOut as Room, Level};
 
 use crate::clock::Clock;
+use crate::datagram::DATAGRAM_MAX;
 use crate::io::Io;
 use crate::notes::Notes;
 use crate::poller::Poller;
@@ -238,25 +238,63 @@ unsafe extern "C" fn io_write(ctx: *mut c_void, id: u32, buf: *const u8, len: u3
     answer(table.io().write(id, octets))
 }
 
-unsafe extern "C" fn io_send(_: *mut c_void, _: u32, _: *const Batch) -> Status {
-    status::UNSUPPORTED
+unsafe extern "C" fn io_send(ctx: *mut c_void, id: u32, batch: *const Batch) -> Status {
+    // SAFETY: the driver passes the table's `ctx`, and lends a valid batch or null.
+    let (table, Some(batch)) = (unsafe { table(ctx) }, unsafe { batch.as_ref() }) else {
+        return status::ARGUMENT;
+    };
+    if batch.frame_count == 0 || batch.frames.is_null() || batch.data.is_null() {
+        return status::ARGUMENT;
+    }
+    // SAFETY: not null; the driver lends both arrays at their sizes for the call.
+    let (data, frames) = unsafe {
+        (
+            std::slice::from_raw_parts(batch.data, batch.data_len),
+            std::slice::from_raw_parts(batch.frames, batch.frame_count as usize),
+        )
+    };
+    let datagrams = BatchIn::new(data, frames);
+    let whole = datagrams.iter().map_while(|(frame, octets)| octets.map(|octets| (frame.link, octets)));
+    answer(table.io().send_to(id, whole))
 }
 
-unsafe extern "C" fn io_recv(_: *mut c_void, _: u32, _: *mut BatchOut) -> Status {
-    status::UNSUPPORTED
+unsafe extern "C" fn io_recv(ctx: *mut c_void, id: u32, batch: *mut BatchOut) -> Status {
+    // SAFETY: the driver passes the table's `ctx`, and lends valid room or null.
+    let (table, Some(batch)) = (unsafe { table(ctx) }, unsafe { batch.as_mut() }) else {
+        return status::ARGUMENT;
+    };
+    // SAFETY: the driver lends the arrays at their sizes for the call.
+    let mut room = unsafe { Room::new(batch) };
+    let now = table.clock.now();
+    let (frames, octets) = (room.frame_room(), room.room());
+    if octets < DATAGRAM_MAX {
+        return status::TOO_LARGE;
+    }
+    let take = |peer: u32, datagram: &[u8]| {
+        let at = room.len();
+        // There is room for it: that was asked for.
+        let _ = room.append(datagram) && room.push(peer, at, datagram.len(), now);
+    };
+    answer(table.io().receive_from(id, frames, octets, take))
 }
 
-unsafe extern "C" fn io_peer(_: *mut c_void, _: u32, _: Str, _: *mut u32) -> Status {
-    status::UNSUPPORTED
+unsafe extern "C" fn io_peer(ctx: *mut c_void, id: u32, address: Str, peer: *mut u32) -> Status {
+    // SAFETY: the driver passes the table's `ctx` and lends the text.
+    let (table, address) = unsafe { (table(ctx), address.read(TEXT_MAX)) };
+    let (Some(address), false) = (address, peer.is_null()) else { return status::ARGUMENT };
+    match table.io().peer_number(id, address) {
+        Ok(number) => {
+            // SAFETY: not null; the driver lends it writable.
+            unsafe { peer.write(number) };
+            status::OK
+        }
+        Err(code) => code,
+    }
 }
 
 unsafe extern "C" fn io_peer_address(ctx: *mut c_void, id: u32, peer: u32, out: *mut u8, cap: u32) -> Status {
-    if peer != 0 {
-        return status::NOT_FOUND;
-    }
     // SAFETY: the driver passes the table's `ctx`.
-    let Some(address) = unsafe { table(ctx) }.io().peer(id) else { return status::NOT_FOUND };
-    let text = shown(address);
+    let Some(text) = unsafe { table(ctx) }.io().peer_address(id, peer) else { return status::NOT_FOUND };
     let count = text.len().min(cap as usize);
     if !out.is_null() {
         // SAFETY: the driver lends `cap` octets; `count` is at most that and at most the text's length.
@@ -265,13 +303,11 @@ unsafe extern "C" fn io_peer_address(ctx: *mut c_void, id: u32, peer: u32, out: 
     answer(Ok(text.len()))
 }
 
-/// An address as people write it: an IPv4 peer of an IPv6 socket is an IPv4 peer.
-fn shown(address: SocketAddr) -> String {
-    SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
-}
-
-unsafe extern "C" fn io_control(_: *mut c_void, _: u32, _: Str, _: u32) -> Status {
-    status::UNSUPPORTED
+unsafe extern "C" fn io_control(ctx: *mut c_void, id: u32, name: Str, value: u32) -> Status {
+    // SAFETY: the driver passes the table's `ctx` and lends the text.
+    let (table, name) = unsafe { (table(ctx), name.read(TEXT_MAX)) };
+    let Some(name) = name else { return status::ARGUMENT };
+    answer(table.io().control(id, name, value).map(|()| 0))
 }
 
 unsafe extern "C" fn io_interest(ctx: *mut c_void, id: u32, want: u32) {

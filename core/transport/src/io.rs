@@ -4,7 +4,8 @@
 //! level: again and again, as long as it holds and is asked for.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Write};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
@@ -12,9 +13,11 @@ use transport_sdk::Readiness;
 use transport_sdk::abi::{io as kind, ready, status};
 
 use crate::bound::BoundAddresses;
+use crate::datagram::{DATAGRAM_MAX, Datagram};
 use crate::grants::{Grant, Grants};
+use crate::pipe::{PipeEnd, PipeError};
 use crate::poller::{Poller, Told};
-use crate::socket;
+use crate::{serial, socket};
 
 /// The low bits of an object's number are its place, the rest tells its successive users apart.
 const PLACE_BITS: u32 = 20;
@@ -52,6 +55,9 @@ pub struct OpenError {
 enum Socket {
     Listener(TcpListener),
     Stream(TcpStream),
+    Datagram(Datagram),
+    Line(File),
+    Pipe(PipeEnd),
 }
 
 #[derive(Debug)]
@@ -76,6 +82,10 @@ pub struct Io {
     free: Vec<u32>,
     open: usize,
     ready: VecDeque<u32>,
+    /// Pipes, of which no kernel tells.
+    pipes: Vec<u32>,
+    /// Where a datagram is received; made with the first.
+    scratch: Vec<u8>,
     /// Listeners that wait until descriptors are free again, and when to look.
     paused: Vec<u32>,
     resume_at: u64,
@@ -98,6 +108,8 @@ impl Io {
             free: Vec::new(),
             open: 0,
             ready: VecDeque::new(),
+            pipes: Vec::new(),
+            scratch: Vec::new(),
             paused: Vec::new(),
             resume_at: 0,
             bound: BoundAddresses::default(),
@@ -144,8 +156,19 @@ impl Io {
 
     /// Whether something may be ready that is asked for.
     #[must_use]
-    pub fn has_ready(&self) -> bool {
+    pub fn has_ready(&mut self) -> bool {
+        self.look_at_pipes();
         !self.ready.is_empty()
+    }
+
+    fn look_at_pipes(&mut self) {
+        for index in 0..self.pipes.len() {
+            let Some(id) = self.pipes.get(index).copied() else { break };
+            let Some(Object { socket: Socket::Pipe(pipe), have, .. }) = self.object(id) else { continue };
+            let (readable, writable) = pipe.ready();
+            *have = if readable { ready::READABLE } else { 0 } | if writable { ready::WRITABLE } else { 0 };
+            self.list(id);
+        }
     }
 
     /// When paused listeners are to be looked at again; 0 when there are none. Host time, ns.
@@ -157,6 +180,7 @@ impl Io {
     /// Puts what is ready and asked for into `out`, in turn.
     pub fn collect(&mut self, now: u64, out: &mut Vec<Readiness>) {
         out.clear();
+        self.look_at_pipes();
         if !self.paused.is_empty() && now >= self.resume_at {
             for id in std::mem::take(&mut self.paused) {
                 if let Some(object) = self.object(id) {
@@ -184,45 +208,39 @@ impl Io {
     /// [`OpenError`]: no such grant, an address outside it, a limit, or the operating system's.
     pub fn open(&mut self, what: u32, grant: &str, address: &str) -> Result<u32, OpenError> {
         let refuse = |status: i32, text: String| OpenError { status, text, os_error: 0 };
-        let missing = |kind: &str| {
-            let text = if grant.is_empty() {
-                format!("there is not exactly one {kind} grant; name one")
-            } else {
-                format!("no grant is called `{grant}`")
-            };
-            refuse(status::NOT_FOUND, text)
-        };
         if self.open >= self.sockets_max {
             return Err(refuse(status::BUSY, format!("all {} sockets are in use", self.sockets_max)));
         }
-        match what {
-            kind::TCP_LISTEN => {
-                let found = self.grants.find(grant, |grant| matches!(grant, Grant::TcpListen(_)));
-                let (name, at) = match found.ok_or_else(|| missing("tcp_listen"))? {
-                    (name, Grant::TcpListen(at)) => (name.to_owned(), *at),
-                    (name, _) => {
-                        return Err(refuse(status::DENIED, format!("grant `{name}` is not to listen")));
-                    }
-                };
+        let Some(word) = word(what) else {
+            return Err(refuse(status::ARGUMENT, format!("no kind of I/O object has the number {what}")));
+        };
+        let Some((name, found)) = self.grants.find(grant, |grant| grant.opens(what)) else {
+            let text = if grant.is_empty() {
+                format!("there is not exactly one {word} grant; name one")
+            } else {
+                format!("no grant is called `{grant}`")
+            };
+            return Err(refuse(status::NOT_FOUND, text));
+        };
+        if !found.opens(what) {
+            return Err(refuse(status::DENIED, format!("grant `{name}` is none of {word}")));
+        }
+        let (name, found) = (name.to_owned(), found.clone());
+        match found {
+            Grant::TcpListen(at) => {
                 let earlier = self.earlier.get(&name).filter(|_| at.port() == 0);
                 let listener = earlier
                     .and_then(|earlier| socket::listen(earlier).ok())
-                    .map_or_else(|| socket::listen(at), Ok)
-                    .map_err(|e| os_error(&format!("listen on {at}"), &e))?;
-                let local = listener.local_addr().map_err(|e| os_error(&format!("listen on {at}"), &e))?;
-                let id = self.insert(Socket::Listener(listener), None);
-                let id = id.map_err(|e| os_error(&format!("listen on {at}"), &e))?;
+                    .map_or_else(|| socket::listen(at), Ok);
+                let opened = listener.and_then(|listener| {
+                    let local = listener.local_addr()?;
+                    Ok((self.insert(Socket::Listener(listener), None)?, local))
+                });
+                let (id, local) = opened.map_err(|e| os_error(&format!("listen on {at}"), &e))?;
                 self.bound.0.insert(name, local);
                 Ok(id)
             }
-            kind::TCP_CONNECT => {
-                let found = self.grants.find(grant, |grant| matches!(grant, Grant::TcpConnect(_)));
-                let (name, rules) = match found.ok_or_else(|| missing("tcp_connect"))? {
-                    (name, Grant::TcpConnect(rules)) => (name, rules),
-                    (name, _) => {
-                        return Err(refuse(status::DENIED, format!("grant `{name}` is not to dial")));
-                    }
-                };
+            Grant::TcpConnect(rules) => {
                 let Ok(peer) = address.parse::<SocketAddr>() else {
                     return Err(refuse(status::ARGUMENT, format!("`{address}` is not IP:PORT")));
                 };
@@ -235,10 +253,29 @@ impl Io {
                 });
                 stream.map_err(|e| os_error(&format!("connect to {peer}"), &e))
             }
-            kind::UDP | kind::STREAM => {
-                Err(refuse(status::UNSUPPORTED, "this host has only TCP sockets".to_owned()))
+            Grant::Udp { bind, peers } => {
+                let earlier = self.earlier.get(&name).filter(|_| bind.port() == 0);
+                let datagram = earlier
+                    .and_then(|earlier| Datagram::bind(earlier, peers.clone()).ok())
+                    .map_or_else(|| Datagram::bind(bind, peers), Ok);
+                let opened = datagram.and_then(|datagram| {
+                    let local = datagram.socket.local_addr()?;
+                    Ok((self.insert(Socket::Datagram(datagram), None)?, local))
+                });
+                let (id, local) = opened.map_err(|e| os_error(&format!("bind {bind}"), &e))?;
+                self.bound.0.insert(name, local);
+                Ok(id)
             }
-            other => Err(refuse(status::ARGUMENT, format!("no kind of I/O object has the number {other}"))),
+            Grant::Serial(line) => {
+                let opened = serial::open(&line).and_then(|file| self.insert(Socket::Line(file), None));
+                opened.map_err(|e| os_error(&format!("open {}", line.device.display()), &e))
+            }
+            Grant::Pipe(pipe) => {
+                let id = self.insert(Socket::Pipe(pipe), None);
+                let id = id.map_err(|e| os_error("open a pipe", &e))?;
+                self.pipes.push(id);
+                Ok(id)
+            }
         }
     }
 
@@ -301,11 +338,18 @@ impl Io {
     /// # Errors
     /// The contract's status.
     pub unsafe fn read(&mut self, id: u32, into: *mut u8, len: usize) -> Result<usize, i32> {
-        let object = self.object(id).ok_or(status::NOT_FOUND)?;
-        let Socket::Stream(stream) = &object.socket else { return Err(status::ARGUMENT) };
         if len == 0 {
             return Err(status::ARGUMENT);
         }
+        let object = self.object(id).ok_or(status::NOT_FOUND)?;
+        let Socket::Stream(stream) = &object.socket else {
+            // SAFETY: the caller vouches for `len` writable octets; they are initialised first.
+            let octets = unsafe {
+                into.write_bytes(0, len);
+                std::slice::from_raw_parts_mut(into, len)
+            };
+            return object.read_other(octets);
+        };
         loop {
             // SAFETY: promised by the caller.
             match unsafe { socket::read(stream, into, len) } {
@@ -327,13 +371,27 @@ impl Io {
         }
     }
 
+    /// As [`Self::read`], into memory that is initialised.
+    ///
+    /// # Errors
+    /// The contract's status.
+    pub fn read_into(&mut self, id: u32, into: &mut [u8]) -> Result<usize, i32> {
+        // SAFETY: `into` is writable for its length.
+        unsafe { self.read(id, into.as_mut_ptr(), into.len()) }
+    }
+
     /// Writes to a stream; answers octets taken or a status.
     ///
     /// # Errors
     /// The contract's status.
     pub fn write(&mut self, id: u32, octets: &[u8]) -> Result<usize, i32> {
         let object = self.object(id).ok_or(status::NOT_FOUND)?;
-        let Socket::Stream(stream) = &mut object.socket else { return Err(status::ARGUMENT) };
+        let stream: &mut dyn Write = match &mut object.socket {
+            Socket::Stream(stream) => stream,
+            Socket::Line(file) => file,
+            Socket::Pipe(pipe) => return pipe.write(octets).map_err(pipe_status),
+            Socket::Listener(_) | Socket::Datagram(_) => return Err(status::ARGUMENT),
+        };
         loop {
             match stream.write(octets) {
                 Ok(written) => {
@@ -360,10 +418,113 @@ impl Io {
         self.list(id);
     }
 
-    /// The address of a stream's peer.
+    /// Sends datagrams, each to the peer of its number; answers how many were taken.
+    ///
+    /// # Errors
+    /// The contract's status, when the first one cannot be taken for another reason than want of room.
+    pub fn send_to<'data>(
+        &mut self,
+        id: u32,
+        datagrams: impl IntoIterator<Item = (u32, &'data [u8])>,
+    ) -> Result<usize, i32> {
+        let object = self.object(id).ok_or(status::NOT_FOUND)?;
+        let Socket::Datagram(datagram) = &object.socket else { return Err(status::ARGUMENT) };
+        let mut taken = 0_usize;
+        for (peer, octets) in datagrams {
+            match datagram.send(peer, octets) {
+                Ok(true) => taken = taken.saturating_add(1),
+                Ok(false) => {
+                    object.have &= !ready::WRITABLE;
+                    break;
+                }
+                Err(code) if taken == 0 => return Err(code),
+                // Told when it is the first of a later call.
+                Err(_) => break,
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Receives datagrams of known peers and gives each to `take`, with its sender's number; answers how many.
+    /// One that would pass `octets_max` in all is left for the next call.
+    ///
+    /// # Errors
+    /// `MG_E_WOULD_BLOCK`, when there is none; the contract's other statuses.
+    pub fn receive_from(
+        &mut self,
+        id: u32,
+        frames_max: usize,
+        octets_max: usize,
+        mut take: impl FnMut(u32, &[u8]),
+    ) -> Result<usize, i32> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.resize(DATAGRAM_MAX, 0);
+        let result = (|| {
+            let object = self.object(id).ok_or(status::NOT_FOUND)?;
+            let Socket::Datagram(datagram) = &mut object.socket else { return Err(status::ARGUMENT) };
+            let (mut taken, mut octets) = (0_usize, 0_usize);
+            // The longest one must fit: it cannot be put back.
+            while taken < frames_max && (taken == 0 || octets.saturating_add(DATAGRAM_MAX) <= octets_max) {
+                match datagram.receive(&mut scratch) {
+                    Ok((peer, length)) => {
+                        take(peer, scratch.get(..length).unwrap_or_default());
+                        (taken, octets) = (taken.saturating_add(1), octets.saturating_add(length));
+                    }
+                    Err(status::WOULD_BLOCK) => {
+                        object.have &= !ready::READABLE;
+                        break;
+                    }
+                    Err(code) if taken == 0 => return Err(code),
+                    Err(_) => break,
+                }
+            }
+            let refused = datagram.take_refused();
+            Ok((taken, refused))
+        })();
+        self.scratch = scratch;
+        let (taken, refused) = result?;
+        if refused > 0 {
+            let detail = format!("{refused} datagrams of senders that no grant covers");
+            self.notices.push(Notice { reason: "datagrams-refused", detail });
+        }
+        if taken == 0 { Err(status::WOULD_BLOCK) } else { Ok(taken) }
+    }
+
+    /// The number of a datagram socket's peer.
+    ///
+    /// # Errors
+    /// `MG_E_DENIED`, when the grant does not cover it; `MG_E_ARGUMENT`, when it is no address.
+    pub fn peer_number(&mut self, id: u32, address: &str) -> Result<u32, i32> {
+        let object = self.object(id).ok_or(status::NOT_FOUND)?;
+        let Socket::Datagram(datagram) = &mut object.socket else { return Err(status::ARGUMENT) };
+        datagram.number(address.parse().map_err(|_| status::ARGUMENT)?)
+    }
+
+    /// The address of a peer as people write it: an IPv4 peer of an IPv6 socket is an IPv4 peer. The number
+    /// is 0 for a stream's only one.
     #[must_use]
-    pub fn peer(&mut self, id: u32) -> Option<SocketAddr> {
-        self.object(id)?.peer
+    pub fn peer_address(&mut self, id: u32, peer: u32) -> Option<String> {
+        let object = self.object(id)?;
+        let address = match &object.socket {
+            Socket::Datagram(datagram) => datagram.peer(peer)?,
+            _ if peer == 0 => object.peer?,
+            _ => return None,
+        };
+        Some(SocketAddr::new(address.ip().to_canonical(), address.port()).to_string())
+    }
+
+    /// Changes a serial line.
+    ///
+    /// # Errors
+    /// `MG_E_UNSUPPORTED` where there is no such thing to change, `MG_E_ARGUMENT` for a wrong value.
+    pub fn control(&mut self, id: u32, name: &str, value: u32) -> Result<(), i32> {
+        let object = self.object(id).ok_or(status::NOT_FOUND)?;
+        let Socket::Line(file) = &object.socket else { return Err(status::UNSUPPORTED) };
+        serial::control(file, name, value).map_err(|error| match (error.kind(), error.raw_os_error()) {
+            (_, Some(libc::ENOTTY | libc::EINVAL)) => status::UNSUPPORTED,
+            (ErrorKind::InvalidInput, _) => status::ARGUMENT,
+            _ => status::IO,
+        })
     }
 
     /// Closes all listeners: nobody is accepted any more.
@@ -387,6 +548,10 @@ impl Io {
             // A peer that is gone already is no fault here.
             let _ = stream.shutdown(Shutdown::Write);
             socket::discard(stream);
+        }
+        if let Socket::Pipe(pipe) = &object.socket {
+            pipe.close();
+            self.pipes.retain(|pipe| *pipe != id);
         }
         self.paused.retain(|paused| *paused != id);
         self.free.push(id & PLACE_MASK);
@@ -431,6 +596,9 @@ impl Io {
         let added = match &socket {
             Socket::Listener(listener) => self.poller.add(listener, u64::from(id)),
             Socket::Stream(stream) => self.poller.add(stream, u64::from(id)),
+            Socket::Datagram(datagram) => self.poller.add(&datagram.socket, u64::from(id)),
+            Socket::Line(file) => self.poller.add(file, u64::from(id)),
+            Socket::Pipe(_) => Ok(()),
         };
         if let Err(e) = added {
             self.free.push(place);
@@ -439,6 +607,51 @@ impl Io {
         *slot = Some(Object { socket, peer, have: 0, want: 0, listed: false });
         self.open = self.open.saturating_add(1);
         Ok(id)
+    }
+}
+
+impl Object {
+    /// Reads from what is no socket.
+    fn read_other(&mut self, into: &mut [u8]) -> Result<usize, i32> {
+        let file = match &mut self.socket {
+            Socket::Line(file) => file,
+            Socket::Pipe(pipe) => return pipe.read(into).map_err(pipe_status),
+            Socket::Listener(_) | Socket::Stream(_) | Socket::Datagram(_) => return Err(status::ARGUMENT),
+        };
+        loop {
+            match file.read(into) {
+                Ok(0) => return Err(status::CLOSED),
+                Ok(read) => return Ok(read),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.have &= !ready::READABLE;
+                    return Err(status::WOULD_BLOCK);
+                }
+                // The other side of a pseudoterminal, or the device, is gone.
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EIO | libc::ENXIO | libc::ENODEV)) => {
+                    return Err(status::CLOSED);
+                }
+                Err(_) => return Err(status::IO),
+            }
+        }
+    }
+}
+
+/// The word of a kind of object in a graph.
+fn word(what: u32) -> Option<&'static str> {
+    match what {
+        kind::UDP => Some("udp"),
+        kind::TCP_CONNECT => Some("tcp_connect"),
+        kind::TCP_LISTEN => Some("tcp_listen"),
+        kind::STREAM => Some("serial"),
+        _ => None,
+    }
+}
+
+fn pipe_status(error: PipeError) -> i32 {
+    match error {
+        PipeError::WouldBlock => status::WOULD_BLOCK,
+        PipeError::Closed => status::CLOSED,
     }
 }
 

@@ -9,6 +9,7 @@
 pub mod bound;
 mod clock;
 mod counts;
+mod datagram;
 mod driver;
 mod elf;
 mod error;
@@ -19,7 +20,9 @@ mod library;
 mod module;
 mod native;
 mod notes;
+mod pipe;
 pub mod poller;
+mod serial;
 pub mod socket;
 mod spec;
 mod telling;
@@ -33,11 +36,12 @@ pub use driver::{
     ANSWER_MAX, BATCH_FRAMES, CALL_BUDGET, Driver, Module, READ_OCTETS, broken, check_limits, failed,
 };
 pub use error::{DriverError, TransportError};
-pub use grants::{Grant, GrantError, Grants};
+pub use grants::{Allowed, Grant, GrantError, Grants, SerialLine};
 pub use host_table::HostTable;
 pub use library::{NativeBinding, NativeModule};
 pub use module::{Binding, Bindings, Description, GrantWanted, Sha256Digest, find_plugin, hex};
 pub use notes::Notes;
+pub use pipe::{PIPE_OCTETS, PipeEnd, PipeError};
 pub use socket::raise_file_limit;
 pub use spec::TransportSpec;
 pub use worker::TransportWorker;

@@ -187,7 +187,7 @@ impl TransportWorker {
     /// Waits for sockets, the bell or the next deadline, and collects what is ready.
     fn wait(&mut self) -> Result<(), NodeError> {
         let (has_ready, resume_at) = {
-            let io = self.host.io();
+            let mut io = self.host.io();
             (io.has_ready(), io.resume_at())
         };
         let now = monotonic_ns();

@@ -158,7 +158,7 @@ fn a_number_is_void_after_its_object() {
     let new = table.accept(listener);
     assert_ne!(old, new);
     assert_eq!(table.io.write(old, b"x"), Err(status::NOT_FOUND));
-    assert!(table.io.peer(old).is_none() && table.io.peer(new).is_some());
+    assert!(table.io.peer_address(old, 0).is_none() && table.io.peer_address(new, 0).is_some());
     assert_eq!(table.io.write(listener, b"x"), Err(status::ARGUMENT));
     assert_eq!(table.io.accept(new, 1), Err(status::ARGUMENT));
     assert_eq!(table.read(new, 0), Err(status::ARGUMENT));
@@ -205,7 +205,8 @@ fn nothing_is_reached_but_by_grant() {
     assert_eq!(status_of(&mut table, io::TCP_CONNECT, "wan", "127.0.0.1:9"), status::DENIED);
     assert_eq!(status_of(&mut table, io::TCP_CONNECT, "up", "10.0.0.1:9"), status::DENIED);
     assert_eq!(status_of(&mut table, io::TCP_CONNECT, "up", "localhost:9"), status::ARGUMENT);
-    assert_eq!(status_of(&mut table, io::UDP, "wan", ""), status::UNSUPPORTED);
+    assert_eq!(status_of(&mut table, io::UDP, "wan", ""), status::DENIED);
+    assert_eq!(status_of(&mut table, io::STREAM, "", ""), status::NOT_FOUND);
     assert_eq!(status_of(&mut table, 77, "wan", ""), status::ARGUMENT);
 }
 

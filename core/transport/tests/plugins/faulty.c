@@ -105,17 +105,17 @@ static inline mg_status talking_start(mg_instance *me, uint64_t now, mg_error *e
   int random = 0;
   for (unsigned i = 0; i < sizeof octets; i++) random |= octets[i];
   if (host->now(host->ctx) == 0 || host->wall(host->ctx) < 1000000000000000000u || !random) return MG_E_INTERNAL;
-  if (host->io_open(host->ctx, MG_IO_UDP, (mg_str){0}, (mg_str){0}, &id, error) != MG_E_UNSUPPORTED ||
+  if (host->io_open(host->ctx, MG_IO_UDP, (mg_str){0}, (mg_str){0}, &id, error) != MG_E_NOT_FOUND ||
       host->io_open(host->ctx, MG_IO_TCP_LISTEN, name, (mg_str){0}, &id, error) != MG_E_NOT_FOUND ||
       host->io_open(host->ctx, 99, name, (mg_str){0}, &id, error) != MG_E_ARGUMENT ||
       host->io_open(host->ctx, MG_IO_TCP_LISTEN, name, (mg_str){0}, NULL, NULL) != MG_E_ARGUMENT ||
       host->io_accept(host->ctx, 12345, &id) != MG_E_NOT_FOUND || host->io_accept(host->ctx, 1, NULL) != MG_E_ARGUMENT ||
       host->io_read(host->ctx, 12345, octets, 1) != MG_E_NOT_FOUND || host->io_read(host->ctx, 1, NULL, 1) != MG_E_ARGUMENT ||
       host->io_write(host->ctx, 12345, octets, 1) != MG_E_NOT_FOUND || host->io_write(host->ctx, 1, NULL, 1) != MG_E_ARGUMENT ||
-      host->io_send(host->ctx, 1, NULL) != MG_E_UNSUPPORTED || host->io_recv(host->ctx, 1, NULL) != MG_E_UNSUPPORTED ||
-      host->io_peer(host->ctx, 1, name, &id) != MG_E_UNSUPPORTED ||
+      host->io_send(host->ctx, 1, NULL) != MG_E_ARGUMENT || host->io_recv(host->ctx, 1, NULL) != MG_E_ARGUMENT ||
+      host->io_peer(host->ctx, 1, name, &id) != MG_E_NOT_FOUND ||
       host->io_peer_address(host->ctx, 12345, 0, NULL, 0) != MG_E_NOT_FOUND ||
-      host->io_control(host->ctx, 1, name, 0) != MG_E_UNSUPPORTED)
+      host->io_control(host->ctx, 1, name, 0) != MG_E_NOT_FOUND)
     return MG_E_INTERNAL;
   host->io_interest(host->ctx, 12345, MG_READABLE);
   host->io_close(host->ctx, 12345);
