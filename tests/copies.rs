@@ -93,7 +93,7 @@ fn the_fence_refuses_a_copy_and_the_first_goes_on() {
     tap.turn(second.port);
     twins.wait("reports at the copy", || count(second, "metergraph_frames_received_total", None) > 20);
     twins.wait("what it may not send", || {
-        count(second, "metergraph_acknowledgements_dropped_total", Some(("where", "no-counter"))) > 0
+        count(second, "metergraph_acknowledgements_dropped_total", Some(("where", "fence"))) > 0
     });
     assert!(twins.sealed(second).is_empty(), "a copy sealed: {:?}", twins.sealed(second));
 

@@ -21,7 +21,7 @@ use journal::files::OsFiles;
 use pkcs11_shim::{Shim, SoftHsm};
 use support::lab::Lab;
 use support::office::{Office, dev};
-use support::story::{judge, ledger};
+use support::story::{account, judge, ledger};
 use support::tap::Tap;
 
 const HOLDERS: [&str; 4] = ["signer", "registrar", "audit", "key-store"];
@@ -183,23 +183,4 @@ fn two_thousand_devices_with_keys_in_tokens() {
     assert!(status.sum("metergraph_frames_duplicate_total", None) > 0);
     let (_, uses) = ledger(lab);
     assert!(uses as u64 > said["sealed"].as_u64().unwrap());
-}
-
-/// Every frame that came has one end.
-fn account(status: &runtime::Status) {
-    let sum = |name: &str| status.sum(name, None);
-    let outside = ["framing", "oversize", "frame-timeout", "segmented-too-many", "closed-mid-frame"];
-    let outside =
-        outside.iter().map(|reason| status.sum("metergraph_frames_refused_total", Some(("reason", reason))));
-    let taken = sum("metergraph_registration_messages_total");
-    assert_eq!(
-        sum("metergraph_frames_received_total"),
-        sum("metergraph_frames_journaled_total")
-            + sum("metergraph_frames_duplicate_total")
-            + sum("metergraph_frames_refused_total")
-            + sum("metergraph_frames_dropped_total")
-            + taken
-            - outside.sum::<i64>(),
-        "{status:?}"
-    );
 }

@@ -207,4 +207,9 @@ impl Means for Keys {
     fn now_ms(&self) -> u64 {
         NOW * 1000
     }
+
+    /// Both stand still.
+    fn running_ms(&self) -> u64 {
+        0
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use journal::files::OsFiles;
-use keystore::FOLDER;
+use keystore::{FOLDER, Slots};
 use node::env::Wire;
 use node::{
     BatchPool, BuildError, Config, Edge, EdgeName, Env, Meters, NodeKind, NodeStatus, Value, WhenFull, Worker,
@@ -52,8 +52,9 @@ impl Rig {
         let log = Arc::new(Log::new(Arc::new(OsFiles), lab.state.join(journal)));
         env.services.provide("journal", Arc::clone(&log));
         let rig = Self { env, log };
-        // It offers its services when it is built, and has nothing else to do.
+        // It offers its services when it is built, and has nothing else to do: the journal tells it nothing.
         drop(rig.build(&KeyStoreKind, "keys", &[("path", FOLDER)])?);
+        rig.env.services.find::<Slots>("keys").iter().for_each(|slots| slots.open());
         Ok(rig)
     }
 

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::client::{
     ApiArgs, CampaignCommand, CommandCommand, DeviceCommand, GroupCommand, TokenCommand as BearerCommand,
 };
+use crate::keys::kek::RotateKekArgs;
 use crate::keys::root::RootCommandArgs;
 use crate::policy::PolicyCommand;
 
@@ -313,6 +314,16 @@ pub enum KeysCommand {
         #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u16).range(0..1024))]
         partitions: Vec<u16>,
     },
+    /// Puts another key-encryption key in the place of the present one; the head-end does not run.
+    ///
+    /// A further key is made in the key store's token, or in that of `--to`. Whoever may know the old one may
+    /// know all data keys: they are replaced, and every record is sealed anew. A call that was cut goes on with
+    /// the next one. The old key is destroyed when the store has been read whole under the new one.
+    ///
+    /// Backups of the state that were made before are under the old key, and with it they are gone, unless
+    /// `--keep-old` keeps it: then a restored copy's `tokens.toml` names it again (`file`, or `labels.kek`, and
+    /// the new one as `kept`). Make new backups at once, of the state and of the tokens.
+    RotateKek(RotateKekArgs),
 }
 
 /// `metergraph keys trust ...`.
@@ -486,10 +497,27 @@ pub struct InspectArgs {
 /// `metergraph plugin ...`.
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
-    /// Prints name, version and configuration schema of a plugin as JSON.
+    /// Prints what a plugin says of itself as JSON, for programs; see `inspect`.
+    #[command(hide = true)]
     Describe {
         /// The plugin's file.
         file: PathBuf,
+    },
+    /// Shows what a plugin is: name, versions, configuration, the grants that it wants, and the digest to pin.
+    Inspect {
+        /// The plugin's file: a shared library or a component.
+        file: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Makes a component of a core WebAssembly module, as compilers write it.
+    Encode {
+        /// The core module.
+        core: PathBuf,
+        /// The component to be written.
+        #[arg(long, short)]
+        out: PathBuf,
     },
 }
 

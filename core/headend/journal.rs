@@ -64,6 +64,7 @@ fn show(position: Position, kind: u8, octets: &[u8]) -> Value {
                 "sid": reservation.sid.to_string(),
                 "epoch": reservation.epoch.0,
                 "floor": reservation.floor,
+                "day": reservation.day,
             }),
             None => unreadable(&position, kind, octets),
         },

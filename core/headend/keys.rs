@@ -1,6 +1,7 @@
 //! `metergraph keys ...`: the key store of a state folder.
 
 pub mod ceremony;
+pub(crate) mod kek;
 pub(crate) mod lab_key;
 mod manifest;
 pub(crate) mod root;
@@ -53,6 +54,7 @@ pub fn keys(command: &KeysCommand) -> miette::Result<ExitCode> {
             write_sample(*devices, *classic, profile, out)
         }
         KeysCommand::RotateDek { state, journal, partitions } => rotate(state, journal, partitions),
+        KeysCommand::RotateKek(args) => kek::rotate(args),
     }?;
     Ok(ExitCode::SUCCESS)
 }

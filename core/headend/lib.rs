@@ -14,6 +14,7 @@ mod journal;
 pub mod keys;
 pub mod kinds;
 mod logging;
+pub mod plugin;
 pub mod policy;
 mod restore;
 pub mod run;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use cli::{Command, PluginCommand};
+use cli::Command;
 use graph_file::commands;
 
 /// Carries out one command.
@@ -47,7 +48,7 @@ pub fn dispatch(command: Command) -> miette::Result<ExitCode> {
         Command::Journal { state } => journal::print(&state),
         Command::Backup { state, journal, to } => restore::backup(&state, &journal, &to),
         Command::Restore(args) => restore::restore(&args),
-        Command::Plugin(PluginCommand::Describe { file }) => Ok(graph_file::plugins::describe(&file)),
+        Command::Plugin(command) => plugin::plugin(&command),
         Command::Command { command, api } => client::command(&command, &api),
         Command::Group { command, api } => client::group(&command, &api),
         Command::Campaign { command, api } => client::campaign(&command, &api),

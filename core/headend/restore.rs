@@ -89,6 +89,7 @@ pub fn restore(args: &RestoreArgs) -> miette::Result<ExitCode> {
         folder: args.state.join(&args.journal),
         settings: settings(),
         days: args.age,
+        now: node::event::unix_ns() / 1_000_000_000,
         forced: args.force,
     };
     let Restored { incarnation, associations, group_epochs, skip } =
@@ -115,6 +116,9 @@ pub fn restore(args: &RestoreArgs) -> miette::Result<ExitCode> {
 fn explained(error: RestoreError, forced: bool) -> miette::Report {
     let help = match &error {
         RestoreError::Ours { .. } => "this is the state that the token knows: start the head-end",
+        RestoreError::Younger { needed, .. } => {
+            return miette!(help = format!("say --age {needed}, or more if the backup is older"), "{error}");
+        }
         RestoreError::Again { .. } if !forced => {
             "take a backup that was made after that restore; or, with --force, have every end device register anew"
         }

@@ -32,7 +32,7 @@ pub fn run(args: &RunArgs) -> miette::Result<()> {
             .into_diagnostic()?;
     let options =
         Options { state: args.state.clone(), plugin_dirs: plugin_dirs(&args.graph), ..Options::default() };
-    options.services.provide("", Arc::new(kinds::bindings()));
+    options.services.provide("", Arc::new(kinds::bindings_of(&args.state)));
     let running = runtime::start(&plan, &kinds::registry(), options)
         .into_diagnostic()
         .wrap_err_with(|| format!("graph {} does not start", args.graph.graph.display()))?;

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+pub mod cutter;
 pub mod lab;
 pub mod office;
 pub mod story;
@@ -12,12 +13,12 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// The folder of the vectors: the repository's, or the one that `METERGRAPH_VECTORS` names.
+/// The folder of the vectors: the repository's, or the one that `METERGRAPH_VECTORS` names. It must be there.
 pub fn vectors() -> PathBuf {
-    match std::env::var_os("METERGRAPH_VECTORS") {
-        Some(folder) => folder.into(),
-        None => root().join("tests/vectors"),
-    }
+    let given = std::env::var_os("METERGRAPH_VECTORS");
+    let folder = root().join(given.as_deref().unwrap_or("tests/vectors".as_ref()));
+    assert!(folder.is_dir(), "METERGRAPH_VECTORS: no folder {}", folder.display());
+    folder
 }
 
 /// Whether the vectors are the repository's own.

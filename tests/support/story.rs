@@ -45,6 +45,8 @@ pub struct Story {
     pub signed: usize,
     /// Reports and control frames that were taken in.
     pub reports: usize,
+    /// Frames that are missing between others of their association and epoch.
+    pub holes: u64,
 }
 
 /// Reads it, and asserts what no journal may hold: an association, a frame, or a command counter twice.
@@ -97,5 +99,30 @@ pub fn judge(files: Arc<dyn Files>, lab: &Lab) -> Story {
         }
     }
     drop(writer);
+    let mut ranges: HashMap<(Sid, Epoch), (u64, u64)> = HashMap::new();
+    for (sid, epoch, seq) in frames {
+        let (count, end) = ranges.entry((sid, epoch)).or_default();
+        (*count, *end) = (*count + 1, (*end).max(u64::from(seq) + 1));
+    }
+    story.holes = ranges.values().map(|(count, end)| end - count).sum();
     story
+}
+
+/// Every frame that came has one end.
+pub fn account(status: &runtime::Status) {
+    let sum = |name: &str| status.sum(name, None);
+    let outside = ["framing", "oversize", "frame-timeout", "segmented-too-many", "closed-mid-frame"];
+    let outside =
+        outside.iter().map(|reason| status.sum("metergraph_frames_refused_total", Some(("reason", reason))));
+    let taken = sum("metergraph_registration_messages_total");
+    assert_eq!(
+        sum("metergraph_frames_received_total"),
+        sum("metergraph_frames_journaled_total")
+            + sum("metergraph_frames_duplicate_total")
+            + sum("metergraph_frames_refused_total")
+            + sum("metergraph_frames_dropped_total")
+            + taken
+            - outside.sum::<i64>(),
+        "{status:?}"
+    );
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,11 +27,13 @@ struct Passed {
     ends: [TcpStream; 2],
 }
 
-/// A tap in front of a head-end.
+/// A tap in front of a head-end; clones are the same one.
+#[derive(Clone)]
 pub struct Tap {
     /// Where the fleet connects to.
     pub port: u16,
     to: Arc<AtomicU16>,
+    closed: Arc<AtomicBool>,
     passed: Arc<Mutex<Vec<Arc<Passed>>>>,
 }
 
@@ -40,17 +42,21 @@ impl Tap {
     pub fn before(to: u16) -> Self {
         let port = super::lab::free_port();
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-        let tap = Self { port, to: Arc::new(AtomicU16::new(to)), passed: Arc::default() };
-        let (to, all) = (Arc::clone(&tap.to), Arc::clone(&tap.passed));
+        let to = Arc::new(AtomicU16::new(to));
+        let tap = Self { port, to, closed: Arc::default(), passed: Arc::default() };
+        let Self { to, closed, passed: all, .. } = tap.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let to = to.load(Ordering::SeqCst);
+                if closed.load(Ordering::SeqCst) {
+                    continue;
+                }
                 let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { continue };
                 let passed = Arc::new(Passed { to, ways: Default::default(), ends: [client, server] });
                 all.lock().unwrap().push(Arc::clone(&passed));
                 for way in [0, 1] {
-                    let passed = Arc::clone(&passed);
-                    std::thread::spawn(move || passed.pass(way));
+                    let (passed, closed) = (Arc::clone(&passed), Arc::clone(&closed));
+                    std::thread::spawn(move || passed.pass(way, &closed));
                 }
             }
         });
@@ -61,6 +67,19 @@ impl Tap {
     pub fn turn(&self, to: u16) {
         self.to.store(to, Ordering::SeqCst);
         self.passed.lock().unwrap().iter().for_each(|passed| passed.end());
+    }
+
+    /// The fleet and the head-end do not hear of each other any more, from now on.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        for passed in self.passed.lock().unwrap().iter() {
+            let _ = passed.ends[0].shutdown(Shutdown::Both);
+        }
+    }
+
+    /// It passes again.
+    pub fn open(&self) {
+        self.closed.store(false, Ordering::SeqCst);
     }
 
     /// A line for each sealed frame that came down from this head-end, as the fleet's ledger has them: its key by
@@ -114,17 +133,30 @@ impl Tap {
 }
 
 impl Passed {
-    /// Passes octets on, 0 up, 1 down, until either side ends.
-    fn pass(&self, way: usize) {
+    /// Passes octets on, 0 up, 1 down, until either side ends. What a head-end says is kept also where nobody
+    /// hears it any more: it was sealed.
+    fn pass(&self, way: usize, closed: &AtomicBool) {
         let (mut from, mut to) = (&self.ends[way], &self.ends[1 - way]);
         let mut octets = vec![0; 1 << 16];
         while let Ok(count) = from.read(&mut octets) {
-            if count == 0 || to.write_all(&octets[..count]).is_err() {
+            let is_closed = closed.load(Ordering::SeqCst);
+            if count == 0 || (is_closed && way == 0) {
                 break;
             }
-            self.ways[way].lock().unwrap().extend(&octets[..count]);
+            if way == 1 {
+                self.ways[way].lock().unwrap().extend(&octets[..count]);
+            }
+            if !is_closed && to.write_all(&octets[..count]).is_err() {
+                break;
+            }
+            if way == 0 {
+                self.ways[way].lock().unwrap().extend(&octets[..count]);
+            }
         }
-        self.end();
+        // The head-end ends what it has, and is heard out.
+        if way == 1 || !closed.load(Ordering::SeqCst) {
+            self.end();
+        }
     }
 
     fn end(&self) {

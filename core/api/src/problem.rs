@@ -162,7 +162,7 @@ impl From<Refusal> for Problem {
 fn of_root(error: &RootError) -> StatusCode {
     match error {
         RootError::Class(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        RootError::NoRoot => StatusCode::SERVICE_UNAVAILABLE,
+        RootError::NoRoot | RootError::Audit => StatusCode::SERVICE_UNAVAILABLE,
         RootError::Counter(_) => StatusCode::CONFLICT,
         RootError::Skid(_) | RootError::Signature | RootError::When(_) => StatusCode::FORBIDDEN,
     }

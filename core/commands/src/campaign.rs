@@ -4,17 +4,19 @@
 //! registered anew; *missed* when it did not answer to any of the commands that were sent to it alone: it must
 //! register anew. Its old epoch stays until it is proved, so nobody is orphaned.
 
+mod change;
 mod course;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use seal::command::Addressee;
+use seal::command::{Addressee, Class};
 use seal::ids::{Dev, Epoch, Gid, Sid};
 
 use crate::desk::{Action, Effect, Fleet, Heard, Taken};
 use crate::front::{By, CampaignState, CampaignView, OrderKind, Outcome, Page, Roles, Submission};
 use crate::group::Groups;
 
+pub use change::CampaignChange;
 use course::{Broadcast, Course, Going, Tries};
 
 /// Steps of the campaign after a restore.
@@ -29,94 +31,6 @@ const TTL_MIN: u16 = 60;
 const AGAIN_S: u64 = 30;
 /// All associations are looked through at most every so many seconds.
 const SCAN_EVERY_S: u64 = 5;
-
-/// A campaign went on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CampaignChange {
-    /// It was begun.
-    Started {
-        /// Its number, above all before it.
-        campaign: u32,
-        /// Steps, 1 to 4.
-        delta: u8,
-        /// Devices that are told alone at the same time, at most.
-        wave: u32,
-        /// The group that is told at once.
-        group: Option<Gid>,
-        /// To be echoed by all.
-        challenge: [u8; 8],
-    },
-    /// The candidates of all members are durable: the group may be told.
-    Issued {
-        /// Its number.
-        campaign: u32,
-    },
-    /// Nobody further is told.
-    Paused {
-        /// Its number.
-        campaign: u32,
-    },
-    /// It goes on.
-    Resumed {
-        /// Its number.
-        campaign: u32,
-    },
-    /// A device must register anew.
-    Missed {
-        /// The campaign.
-        campaign: u32,
-        /// The device.
-        dev: Dev,
-    },
-    /// All are proved or missed.
-    Finished {
-        /// Its number.
-        campaign: u32,
-        /// Associations that there were.
-        total: u64,
-    },
-    /// The group's command has ended; told again by a checkpoint.
-    Told {
-        /// The campaign.
-        campaign: u32,
-    },
-    /// A device holds the new epoch; told again by a checkpoint.
-    Proved {
-        /// The campaign.
-        campaign: u32,
-        /// The device.
-        dev: Dev,
-    },
-    /// How many commands a device got alone; told again by a checkpoint.
-    Tried {
-        /// The campaign.
-        campaign: u32,
-        /// The device.
-        dev: Dev,
-        /// So many.
-        tries: u8,
-        /// Those of them that were not signed.
-        refused: u8,
-    },
-}
-
-impl CampaignChange {
-    /// The campaign.
-    #[must_use]
-    pub fn campaign(&self) -> u32 {
-        match *self {
-            Self::Started { campaign, .. }
-            | Self::Issued { campaign }
-            | Self::Paused { campaign }
-            | Self::Resumed { campaign }
-            | Self::Missed { campaign, .. }
-            | Self::Finished { campaign, .. }
-            | Self::Told { campaign }
-            | Self::Proved { campaign, .. }
-            | Self::Tried { campaign, .. } => campaign,
-        }
-    }
-}
 
 /// All campaigns that are remembered; the last one may be under way.
 #[derive(Debug, Default)]
@@ -207,6 +121,19 @@ impl Campaigns {
         }
     }
 
+    /// Whether groups are still told of the last restore, under the epochs that their members have: until then
+    /// no key of theirs is a new one.
+    pub(crate) fn tells_groups(&self) -> bool {
+        match self.restore {
+            Restore::Never => false,
+            Restore::Wanted => true,
+            Restore::Course(campaign) => {
+                let course = self.courses.get(&campaign);
+                course.is_some_and(|course| course.total.is_none() && !course.paused && !course.told)
+            }
+        }
+    }
+
     /// The one under way.
     #[must_use]
     pub fn running(&self) -> Option<u32> {
@@ -259,11 +186,12 @@ impl Campaigns {
             CampaignChange::Resumed { .. } => course.paused = false,
             CampaignChange::Missed { dev, .. } => course.miss(*dev),
             CampaignChange::Finished { total, .. } => course.finish(*total),
-            CampaignChange::Told { .. } => course.broadcast = Broadcast::Ended,
+            CampaignChange::Told { .. } => course.told = true,
             CampaignChange::Proved { dev, .. } => course.prove(*dev),
             CampaignChange::Tried { dev, tries, refused, .. } => {
                 course.tries.insert(*dev, Tries { all: *tries, refused: *refused });
             }
+            CampaignChange::GroupTried { gid, tries, ended, .. } => course.kept(*gid, *tries, *ended),
         }
     }
 
@@ -283,7 +211,7 @@ impl Campaigns {
     pub(crate) fn taken(&mut self, taken: &Taken) {
         let Some(course) = self.of(taken) else { return };
         match taken.addressee {
-            Addressee::Group(_) => course.broadcast = course.broadcast.max(Broadcast::Open),
+            Addressee::Group(gid) => course.tell(gid),
             Addressee::Device(dev) => {
                 course.open.insert(dev);
                 let tries = course.tries.entry(dev).or_default();
@@ -296,11 +224,15 @@ impl Campaigns {
     /// A command has ended, perhaps one of a campaign.
     pub(crate) fn ended(&mut self, at: u64, taken: &Taken, outcome: &Outcome) {
         let Some(course) = self.of(taken) else { return };
+        let refused = matches!(outcome, Outcome::Refused { by: By::Signer, .. });
         match taken.addressee {
-            Addressee::Group(_) => course.broadcast = Broadcast::Ended,
+            Addressee::Group(gid) => {
+                course.told(gid, refused);
+                self.going.broadcast_at.insert(gid, at);
+            }
             Addressee::Device(dev) => {
                 course.open.remove(&dev);
-                if matches!(outcome, Outcome::Refused { by: By::Signer, .. }) {
+                if refused {
                     // The device is not to blame: it is told later.
                     let tries = course.tries.entry(dev).or_default();
                     tries.refused = tries.refused.saturating_add(1);
@@ -389,50 +321,71 @@ impl Campaigns {
             return;
         }
         self.going.due = now.saturating_add(1);
-        let group = course.group.filter(|gid| groups.version(*gid).is_some_and(|(_, members)| members > 0));
-        if let Some(gid) = group
-            && course.broadcast == Broadcast::Before
-        {
-            if !course.issued {
-                if self.going.issue_at.is_none_or(|at| now >= at.saturating_add(AGAIN_S.saturating_mul(10))) {
-                    let devs = groups.members(gid).collect();
-                    let (delta, challenge) = (course.delta, course.challenge);
-                    actions.push(Action::Issue { campaign, delta, challenge, devs });
-                    self.going.issue_at = Some(now);
+        let restores = self.restore == Restore::Course(campaign);
+        let wanted: Vec<Gid> = match course.group {
+            _ if course.told => Vec::new(),
+            Some(gid) => {
+                groups.version(gid).filter(|(_, members)| *members > 0).map(|_| gid).into_iter().collect()
+            }
+            None if restores => groups.tellable(Class::Keys, now).collect(),
+            None => Vec::new(),
+        };
+        let is = |broadcast: Broadcast| move |gid: &Gid| course.broadcast(*gid) == broadcast;
+        let spared = || wanted.iter().copied().filter(|gid| course.broadcast(*gid) != Broadcast::Ended);
+        let going = &mut self.going;
+        if wanted.iter().any(is(Broadcast::Before)) || (restores && spared().next().is_some()) {
+            // Shards that started anew have forgotten what proofs of a restored state are to echo.
+            let unknown = !course.issued || (restores && going.issue_at.is_none());
+            if unknown && going.issue_at.is_none_or(|at| now >= at.saturating_add(AGAIN_S.saturating_mul(10)))
+            {
+                let devs = groups.members_of(spared()).collect();
+                let (delta, challenge) = (course.delta, course.challenge);
+                actions.push(Action::Issue { campaign, delta, challenge, devs });
+                going.issue_at = Some(now);
+            }
+            for gid in wanted.iter().copied().filter(is(Broadcast::Before)).filter(|_| course.issued) {
+                let asked = going.broadcast_at.get(&gid);
+                if asked.is_none_or(|at| now >= at.saturating_add(AGAIN_S)) {
+                    let tries = course.groups.get(&gid).map_or(0, |telling| telling.tries);
+                    let request_id = match course.group {
+                        Some(_) => format!("campaign-{campaign}"),
+                        None => format!("campaign-{campaign}-{gid}-{tries}"),
+                    };
+                    actions.push(advance(campaign, course, Addressee::Group(gid), request_id));
+                    going.broadcast_at.insert(gid, now);
                 }
+            }
+            // After a restore others wait for nobody.
+            if !restores && wanted.iter().any(is(Broadcast::Before)) {
                 return;
             }
-            if self.going.broadcast_at.is_none_or(|at| now >= at.saturating_add(AGAIN_S)) {
-                let request_id = format!("campaign-{campaign}");
-                actions.push(advance(campaign, course, Addressee::Group(gid), request_id));
-                self.going.broadcast_at = Some(now);
-            }
-            return;
         }
         // Members are left alone for as long as the group's command has to reach them.
-        if course.broadcast == Broadcast::Open {
-            let since = *self.going.open_since.get_or_insert(now);
-            if now >= since.saturating_add(self.catch_up_s) && self.going.told_at != Some(since) {
-                self.going.told_at = Some(since);
+        if wanted.iter().any(is(Broadcast::Open)) {
+            let since = *going.open_since.get_or_insert(now);
+            if now >= since.saturating_add(self.catch_up_s) && going.told_at != Some(since) {
+                going.told_at = Some(since);
                 actions.push(Action::Campaign(CampaignChange::Told { campaign }));
             }
+        } else if restores && !course.told && spared().next().is_none() && going.told_at != Some(now) {
+            going.told_at = Some(now);
+            actions.push(Action::Campaign(CampaignChange::Told { campaign }));
         }
-        let spare = group.filter(|_| course.broadcast == Broadcast::Open);
-        let left_alone = |dev: Dev| spare.is_some_and(|gid| groups.is_member(gid, dev));
-        let going = &mut self.going;
         going.asked.retain(|_, at| now < at.saturating_add(AGAIN_S));
         if going.queue.is_empty() && now >= going.scan_at {
             going.scan_at = now.saturating_add(SCAN_EVERY_S);
+            let mut left_alone: Vec<Dev> = groups.members_of(spared()).collect();
+            left_alone.sort();
             let mut open = false;
             fleet.each(&mut |dev| {
                 if course.is_open(dev) {
                     open = true;
-                    if !left_alone(dev) && !course.open.contains(&dev) {
+                    if left_alone.binary_search(&dev).is_err() && !course.open.contains(&dev) {
                         going.queue.push(dev);
                     }
                 }
             });
-            if !open && spare.is_none() && course.open.is_empty() {
+            if !open && spared().next().is_none() && course.open.is_empty() {
                 actions.push(Action::Campaign(CampaignChange::Finished { campaign, total: fleet.count() }));
                 return;
             }
@@ -472,12 +425,16 @@ impl Campaigns {
             let flags = [
                 (course.issued, CampaignChange::Issued { campaign }),
                 (course.paused, CampaignChange::Paused { campaign }),
-                (course.broadcast == Broadcast::Ended, CampaignChange::Told { campaign }),
+                (course.told, CampaignChange::Told { campaign }),
             ];
             flags.into_iter().filter(|(set, _)| *set).for_each(|(_, flag)| change(flag));
             for (dev, tries) in &course.tries {
                 let Tries { all, refused } = *tries;
                 change(CampaignChange::Tried { campaign, dev: *dev, tries: all, refused });
+            }
+            for (gid, telling) in &course.groups {
+                let (gid, tries, ended) = (*gid, telling.tries, telling.broadcast == Broadcast::Ended);
+                change(CampaignChange::GroupTried { campaign, gid, tries, ended });
             }
             course.missed.iter().for_each(|dev| change(CampaignChange::Missed { campaign, dev: *dev }));
             course.proved.iter().for_each(|dev| change(CampaignChange::Proved { campaign, dev: *dev }));

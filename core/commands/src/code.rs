@@ -79,6 +79,12 @@ pub enum SignRefusal {
     /// The clock stands before what it said.
     #[error("SEC-SEQ: the clock has stepped back {0} s")]
     Clock(u64),
+    /// The clock has stepped so many milliseconds, forward or back, against one that only runs.
+    #[error(
+        "SEC-SEQ: the clock has stepped {0:+} ms; signing opens again when it is put right, or has run evenly for \
+         ten minutes"
+    )]
+    Stepped(i64),
     /// Reservation or result cannot be made durable.
     #[error("SEC-STORE: the journal cannot be written")]
     Store,
@@ -124,7 +130,8 @@ impl SignRefusal {
             | Self::Outstanding(_)
             | Self::Order { .. }
             | Self::Exhausted(_)
-            | Self::Clock(_) => "SEC-SEQ",
+            | Self::Clock(_)
+            | Self::Stepped(_) => "SEC-SEQ",
             Self::Store => "SEC-STORE",
             Self::Hsm(_) => "SEC-HSM",
             Self::Fence => "SEC-FENCE",

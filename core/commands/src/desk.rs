@@ -8,192 +8,43 @@
 //! accepted -> (awaiting approval) -> signed -> sent, again and again -> done | refused | expired | unknown
 //! ```
 
+mod action;
+mod admission;
 mod due;
 mod entry;
+mod fleet;
 mod heard;
 mod retell;
 mod root;
 mod seen;
+mod settings;
 mod table;
 #[cfg(test)]
 mod tests;
+mod views;
 
-use seal::command::{Addressee, Classes};
-use seal::ids::{Dev, Epoch, Gid, System};
-use seal::signature::VerifyingKey;
+use seal::command::Addressee;
+use seal::ids::Dev;
 
-use crate::campaign::{CampaignChange, Campaigns};
-use crate::front::{
-    CampaignView, CommandId, CommandState, CommandView, Filter, GroupView, OrderKind, Outcome, Page,
-    Receipted, Refusal, Roles, Submission,
-};
-use crate::group::{GroupSettings, Groups};
+use crate::campaign::Campaigns;
+use crate::front::{CommandId, OrderKind, Outcome, Roles, Submission};
+use crate::group::Groups;
 
+pub use action::Action;
 use due::Dues;
 pub use due::{Due, Why, submission as advance};
+pub use fleet::{Fleet, Unreadable};
 pub(crate) use heard::Effect;
 pub use heard::{Heard, Taken};
 pub use root::{OfRoot, RootError};
 use seen::Seen;
+pub use settings::Settings;
 use table::Table;
 
 /// TIME_REQUESTs that wait to be answered, at most; a device asks again.
 const TIME_REQUESTS_MAX: usize = 10_000;
 /// A TIME_REQUEST is answered for so many seconds.
 const TIME_REQUEST_S: u64 = 60;
-
-/// The limits and times of the desk, in seconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Settings {
-    /// Commands that are pending, at most.
-    pub pending_max: usize,
-    /// Commands that are kept, those that ended among them.
-    pub kept_max: usize,
-    /// Answers of members of groups that are kept.
-    pub results_max: usize,
-    /// So long after its time has passed, a command still waits for its result.
-    pub grace_s: u64,
-    /// The first repeat comes after so long, each next after twice as long.
-    pub repeat_s: u64,
-    /// No repeat waits longer.
-    pub repeat_max_s: u64,
-    /// A group command is sent so often, at most.
-    pub broadcasts_max: u32,
-    /// How groups are kept.
-    pub groups: GroupSettings,
-    /// An epoch campaign's command to a group has so long before its silent members are told one by one.
-    pub catch_up_s: u64,
-    /// Associations that should leave their epoch, and are kept, at most.
-    pub due_max: usize,
-    /// So many of them are moved on in a second, at most: 1 % of what an HSM signs (security layer §6).
-    pub due_per_s: f64,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            pending_max: 100_000,
-            kept_max: 200_000,
-            results_max: 2_000_000,
-            grace_s: 300,
-            repeat_s: 30,
-            repeat_max_s: 900,
-            broadcasts_max: 5,
-            groups: GroupSettings { epoch_s: 30 * 86_400, lead_s: 600 },
-            catch_up_s: 900,
-            due_max: 200_000,
-            due_per_s: 2.0,
-        }
-    }
-}
-
-/// What the desk asks about end devices.
-pub trait Fleet {
-    /// The installation.
-    fn system(&self) -> System;
-    /// The key with which a device signs what it did, from its manufacturer's manifest.
-    fn signing_key(&self, dev: Dev) -> Option<VerifyingKey>;
-    /// How many profile-1 devices have an association.
-    fn count(&self) -> u64;
-    /// Gives each of them.
-    fn each(&self, sink: &mut dyn FnMut(Dev));
-}
-
-/// What the desk wants done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// The signer is to sign it.
-    Sign {
-        /// The command.
-        id: CommandId,
-        /// The intent's octets.
-        intent: Vec<u8>,
-        /// Who approved, and his ES256 over the intent's digest.
-        approvals: Vec<(String, [u8; 64])>,
-    },
-    /// The device's shard is to seal and send it.
-    Send {
-        /// The command.
-        id: CommandId,
-        /// The device.
-        dev: Dev,
-        /// The signed command: the same octets each time.
-        signed: Vec<u8>,
-    },
-    /// The group's shard is to seal and send it to all.
-    Broadcast {
-        /// The command.
-        id: CommandId,
-        /// The group.
-        gid: Gid,
-        /// The signed command: the same octets each time.
-        signed: Vec<u8>,
-    },
-    /// The journal is to hear how it ended.
-    Close {
-        /// The command.
-        id: CommandId,
-        /// How.
-        outcome: Outcome,
-        /// The device's signature.
-        receipt: Option<Receipted>,
-    },
-    /// A group needs a key for an epoch.
-    DrawKey {
-        /// The group.
-        gid: Gid,
-        /// The epoch.
-        epoch: Epoch,
-        /// Unix seconds.
-        activate_at: u32,
-    },
-    /// A member is to have a group's key.
-    Deliver {
-        /// The member.
-        dev: Dev,
-        /// The group.
-        gid: Gid,
-        /// The epoch.
-        epoch: Epoch,
-        /// Unix seconds.
-        activate_at: u32,
-        /// GMS, sealed by the data key of the group's partition.
-        sealed: Vec<u8>,
-    },
-    /// The shards are to issue candidates; [`CampaignChange::Issued`] is recorded when all have.
-    Issue {
-        /// The campaign.
-        campaign: u32,
-        /// Steps.
-        delta: u8,
-        /// What proofs echo.
-        challenge: [u8; 8],
-        /// Whose.
-        devs: Vec<Dev>,
-    },
-    /// The journal is to hear how a campaign goes on.
-    Campaign(CampaignChange),
-    /// The journal is to hear of a new campaign, with a challenge that nobody knows.
-    Begin {
-        /// Steps.
-        delta: u8,
-        /// Devices that are told alone at the same time, at most.
-        wave: u32,
-    },
-    /// [`advance`] is to be taken, with a challenge that nobody knows.
-    Advance {
-        /// The device.
-        dev: Dev,
-        /// Above all that it has heard of.
-        campaign: u32,
-        /// Why it should leave its epoch.
-        why: Why,
-        /// Its name.
-        request_id: String,
-    },
-    /// A command of the desk's own is to be taken.
-    Submit(Submission),
-}
 
 /// Commands, groups and campaigns.
 #[derive(Debug)]
@@ -268,6 +119,8 @@ impl Desk {
             }
             Heard::Issued { sid, epoch, campaign } => self.campaigns.issued(*campaign, *sid, *epoch),
             Heard::Proved { dev } => {
+                // What it was sent under the association before may be lost.
+                self.groups.deliver_to(*dev);
                 self.campaigns.registered(*dev);
                 self.dues.gone(*dev);
             }
@@ -351,7 +204,13 @@ impl Desk {
     #[must_use]
     pub fn due(&self) -> Option<u64> {
         let times = (!self.time_requests.is_empty()).then_some(0);
-        let all = [self.table.due(), self.groups.due(), self.campaigns.due(), self.dues.due(), times];
+        let all = [
+            self.table.due(),
+            self.groups.due(self.campaigns.tells_groups()),
+            self.campaigns.due(),
+            self.dues.due(),
+            times,
+        ];
         all.into_iter().flatten().min()
     }
 
@@ -368,7 +227,7 @@ impl Desk {
                 self.groups.deliver_again(now, *gid, |dev| !table.answered(*id, dev));
             }
         }
-        self.groups.act(now, at_most, &mut actions);
+        self.groups.act(now, at_most, self.campaigns.tells_groups(), &mut actions);
         self.campaigns.act(now, at_most, &self.groups, fleet, &mut actions);
         let asks = |action: &Action| matches!(action, Action::Sign { .. } | Action::Submit(_));
         let idle = self.table.is_idle(now) && !self.campaigns.moves_on() && !actions.iter().any(asks);
@@ -380,212 +239,9 @@ impl Desk {
         actions
     }
 
-    /// Checks what somebody asks for, before its body is made.
-    ///
-    /// # Errors
-    /// [`Refusal`]
-    pub fn check(&self, submission: &Submission) -> Result<(), Refusal> {
-        let Submission { request_id, addressee, order, ttl_min, requester, roles, .. } = submission;
-        if request_id.is_empty() || request_id.len() > 64 {
-            return Err(Refusal::Invalid("a request id has 1 to 64 octets"));
-        }
-        if request_id.starts_with(root::REQUESTS) {
-            return Err(Refusal::Invalid(
-                "request ids that begin with `root-` are of commands that root signed",
-            ));
-        }
-        if requester.is_empty() || requester.len() > 64 {
-            return Err(Refusal::Invalid("a requester's name has 1 to 64 octets"));
-        }
-        if *ttl_min == 0 {
-            return Err(Refusal::Invalid("a command is in force for at least a minute"));
-        }
-        let role = role_of(order);
-        if !roles.cover(role.0) {
-            return Err(Refusal::Role(role.1));
-        }
-        if matches!(order, OrderKind::SignerRevoke { .. }) {
-            return Err(Refusal::RootOnly);
-        }
-        self.check_addressee(*addressee, matches!(order, OrderKind::AdvanceEpoch { .. }))
-    }
-
-    /// Whether a command to it can be taken now; `moves_on`: one that tells it to leave its epoch.
-    fn check_addressee(&self, addressee: Addressee, moves_on: bool) -> Result<(), Refusal> {
-        match addressee {
-            Addressee::Group(gid) => match self.groups.version(gid) {
-                None => return Err(Refusal::NoGroup(gid)),
-                Some((_, 0)) => return Err(Refusal::EmptyGroup(gid)),
-                Some(_) => {}
-            },
-            // Its answer would not count, and the command that makes it count would wait behind this one.
-            Addressee::Device(dev) if !moves_on && self.campaigns.restores(dev) => {
-                return Err(Refusal::Restored(dev));
-            }
-            Addressee::Device(_) => {}
-        }
-        if self.table.pending() >= self.settings.pending_max {
-            return Err(Refusal::Full(self.settings.pending_max));
-        }
-        Ok(())
-    }
-
-    /// Checks the class that a command came to have.
-    ///
-    /// # Errors
-    /// [`Refusal::GroupClass`], [`Refusal::Invalid`].
-    pub fn check_class(&self, submission: &Submission, class: seal::command::Class) -> Result<(), Refusal> {
-        if class == seal::command::Class::Load && submission.ttl_min > 1440 {
-            return Err(Refusal::Invalid("a class-3 command is in force for 1,440 minutes at most"));
-        }
-        self.check_group_class(submission.addressee, class)
-    }
-
-    fn check_group_class(&self, addressee: Addressee, class: seal::command::Class) -> Result<(), Refusal> {
-        match addressee {
-            Addressee::Group(gid) if !self.groups.classes(gid).is_some_and(|all| all.contain(class)) => {
-                Err(Refusal::GroupClass { gid, class: class.octet() })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The command that was taken under a request id.
-    #[must_use]
-    pub fn requested(&self, request_id: &str) -> Option<&Taken> {
-        self.table.requested(request_id)
-    }
-
-    /// Whether a command waits for approvals.
-    ///
-    /// # Errors
-    /// [`Refusal::NoCommand`], [`Refusal::NotAwaiting`].
-    pub fn awaits_approval(&self, id: CommandId) -> Result<(), Refusal> {
-        self.table.awaits(id)
-    }
-
-    /// Checks that a group of these classes may be created.
-    ///
-    /// # Errors
-    /// [`Refusal`]
-    pub fn check_group(&self, name: &str, classes: Classes) -> Result<(), Refusal> {
-        if name.is_empty() || name.len() > 64 {
-            return Err(Refusal::Invalid("a group's name has 1 to 64 octets"));
-        }
-        if classes.0 == 0 || classes.0 >= 1 << 6 {
-            return Err(Refusal::Invalid("a group orders some of the classes 0 to 5"));
-        }
-        if self.groups.len() >= crate::group::GROUPS_MAX {
-            return Err(Refusal::Full(crate::group::GROUPS_MAX));
-        }
-        Ok(())
-    }
-
-    /// The next campaign's number, when one of this kind may begin; `now` in Unix seconds.
-    ///
-    /// # Errors
-    /// [`Refusal`]
-    pub fn check_campaign(&self, delta: u8, wave: u32, group: Option<Gid>, now: u64) -> Result<u32, Refusal> {
-        if !(1..=4).contains(&delta) {
-            return Err(Refusal::Invalid("an epoch campaign has 1 to 4 steps"));
-        }
-        if wave == 0 {
-            return Err(Refusal::Invalid("a wave is one device at least"));
-        }
-        if let Some(gid) = group {
-            let classes = self.groups.classes(gid).ok_or(Refusal::NoGroup(gid))?;
-            let class = seal::command::Class::Keys;
-            if !classes.contain(class) {
-                return Err(Refusal::GroupClass { gid, class: class.octet() });
-            }
-        }
-        match self.campaigns.running() {
-            Some(running) => Err(Refusal::CampaignRuns(running)),
-            None => Ok(self.campaigns.next_number(self.dues.last(), now)),
-        }
-    }
-
     /// The shards could not issue a campaign's candidates.
     pub fn issue_failed(&mut self) {
         self.campaigns.issue_failed();
-    }
-
-    /// The groups.
-    #[must_use]
-    pub fn groups(&self) -> &Groups {
-        &self.groups
-    }
-
-    /// The campaigns.
-    #[must_use]
-    pub fn campaigns(&self) -> &Campaigns {
-        &self.campaigns
-    }
-
-    /// How many associations should leave their epoch for this reason.
-    #[must_use]
-    pub fn due_for(&self, why: Why) -> usize {
-        self.dues.waiting(why)
-    }
-
-    /// How many of them found no room in this run.
-    #[must_use]
-    pub fn due_dropped(&self) -> u64 {
-        self.dues.dropped()
-    }
-
-    /// How many commands are pending.
-    #[must_use]
-    pub fn pending(&self) -> usize {
-        self.table.pending()
-    }
-
-    /// A command as people see it.
-    ///
-    /// # Errors
-    /// [`Refusal::NoCommand`]
-    pub fn command(&self, id: CommandId, page: Page) -> Result<CommandView, Refusal> {
-        self.table.view(id, page)
-    }
-
-    /// Where a command is.
-    #[must_use]
-    pub fn state(&self, id: CommandId) -> Option<CommandState> {
-        self.table.view(id, Page::NONE).ok().map(|view| view.state)
-    }
-
-    /// Commands, the newest first.
-    #[must_use]
-    pub fn commands(&self, filter: &Filter, page: Page) -> Vec<CommandView> {
-        self.table.list(filter, page)
-    }
-
-    /// The command under way to a device, and how many wait behind it.
-    #[must_use]
-    pub fn of_device(&self, dev: Dev) -> (Option<CommandId>, usize) {
-        self.table.of_device(dev)
-    }
-
-    /// When an association was heard last since the desk's start, and in which epoch.
-    #[must_use]
-    pub fn seen(&self, sid: seal::ids::Sid) -> Option<(u64, Epoch)> {
-        self.seen.last(sid)
-    }
-
-    /// A group as people see it.
-    ///
-    /// # Errors
-    /// [`Refusal::NoGroup`]
-    pub fn group(&self, gid: Gid, now: u64, page: Page) -> Result<GroupView, Refusal> {
-        self.groups.view(gid, now, page).ok_or(Refusal::NoGroup(gid))
-    }
-
-    /// A campaign as people see it.
-    ///
-    /// # Errors
-    /// [`Refusal::NoCampaign`]
-    pub fn campaign(&self, campaign: u32, fleet: &dyn Fleet, page: Page) -> Result<CampaignView, Refusal> {
-        self.campaigns.view(campaign, fleet.count(), page).ok_or(Refusal::NoCampaign(campaign))
     }
 
     /// All that the log told, as records with their times: heard by a new desk, they make the same.
@@ -608,19 +264,6 @@ impl Desk {
 /// The campaign after a restore is the one thing that everybody waits for: half of the table is its.
 fn restore_wave(settings: &Settings) -> u32 {
     u32::try_from(settings.pending_max / 2).unwrap_or(u32::MAX).max(1)
-}
-
-/// The role that an order needs, with its word.
-fn role_of(order: &OrderKind) -> (Roles, &'static str) {
-    match order {
-        OrderKind::SignerAdd { .. }
-        | OrderKind::SignerRevoke { .. }
-        | OrderKind::CredentialNext { .. }
-        | OrderKind::Join { .. }
-        | OrderKind::Leave { .. }
-        | OrderKind::AdvanceEpoch { .. } => (Roles::SECURITY, "security"),
-        _ => (Roles::OPERATOR, "operator"),
-    }
 }
 
 fn answer_time(dev: Dev, nonce: [u8; 8]) -> Action {

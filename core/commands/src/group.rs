@@ -9,7 +9,7 @@ mod membership;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use seal::command::Classes;
+use seal::command::{Class, Classes};
 use seal::ids::{Dev, Epoch, Gid};
 
 use crate::desk::{Action, Heard};
@@ -20,8 +20,8 @@ pub use membership::Membership;
 
 /// Groups that there are at most.
 pub const GROUPS_MAX: usize = 4096;
-/// Epochs of a group whose keys are kept: the one in force, the one before, the next.
-const EPOCHS_MAX: usize = 3;
+/// The clock of an end device may be so many seconds behind.
+const SKEW_S: u64 = 300;
 /// A key that was asked for is asked for again after so many seconds.
 const DRAW_AGAIN_S: u64 = 30;
 
@@ -142,6 +142,19 @@ impl Groups {
         self.books.get(&gid).into_iter().flat_map(|book| book.members.iter().copied())
     }
 
+    /// The members of several: each of them once for each of its groups.
+    pub(crate) fn members_of(&self, gids: impl Iterator<Item = Gid>) -> impl Iterator<Item = Dev> {
+        gids.flat_map(|gid| self.members(gid))
+    }
+
+    /// Groups with members and a key, that may order this class.
+    pub(crate) fn tellable(&self, class: Class, now: u64) -> impl Iterator<Item = Gid> {
+        let tellable = move |(_, book): &(&Gid, &Book)| {
+            book.classes.contain(class) && !book.members.is_empty() && book.current(now).is_some()
+        };
+        self.books.iter().filter(tellable).map(|(gid, _)| *gid)
+    }
+
     /// Whether a device is a member.
     #[must_use]
     pub fn is_member(&self, gid: Gid, dev: Dev) -> bool {
@@ -242,10 +255,7 @@ impl Groups {
         if book.keys.last().is_some_and(|last| last.epoch >= epoch) {
             return;
         }
-        book.keys.push(GroupEpoch { epoch, activate_at, sealed: sealed.to_vec(), told_at: at });
-        let surplus = book.keys.len().saturating_sub(EPOCHS_MAX);
-        book.keys.drain(..surplus);
-        (book.rekey_at, book.jump) = (None, 0);
+        book.take(GroupEpoch { epoch, activate_at, sealed: sealed.to_vec(), told_at: at });
         self.drawing.remove(&gid);
         self.deliveries.extend(book.members.iter().map(|dev| (gid, epoch, *dev)));
     }
@@ -269,15 +279,18 @@ impl Groups {
     /// Members that are `silent` are to have the group's key once more: they may lack it.
     pub(crate) fn deliver_again(&mut self, now: u64, gid: Gid, silent: impl Fn(Dev) -> bool) {
         let Some(book) = self.books.get(&gid) else { return };
-        let Some(epoch) = book.current(now).map(|key| key.epoch) else { return };
+        let path: Vec<Epoch> = book.path(now).map(|key| key.epoch).collect();
         let silent = book.members.iter().filter(|dev| silent(**dev));
-        self.deliveries.extend(silent.map(|dev| (gid, epoch, *dev)));
+        self.deliveries.extend(silent.flat_map(|dev| path.iter().map(|epoch| (gid, *epoch, *dev))));
     }
 
-    /// When something is due next, Unix seconds; 0 for now.
-    pub(crate) fn due(&self) -> Option<u64> {
+    /// When something is due next, Unix seconds; 0 for now. `held`: no new key is asked for.
+    pub(crate) fn due(&self, held: bool) -> Option<u64> {
         if !self.deliveries.is_empty() {
             return Some(0);
+        }
+        if held {
+            return None;
         }
         let due = |(gid, book): (&Gid, &Book)| {
             let asked = self.drawing.get(gid).map_or(0, |at| at.saturating_add(DRAW_AGAIN_S));
@@ -286,18 +299,23 @@ impl Groups {
         self.books.iter().filter_map(due).min()
     }
 
-    /// Asks for the keys that are due, and hands on at most `at_most` deliveries.
-    pub(crate) fn act(&mut self, now: u64, at_most: usize, actions: &mut Vec<Action>) {
-        for (gid, book) in &self.books {
+    /// Asks for the keys that are due, unless that is `held`, and hands on at most `at_most` deliveries.
+    pub(crate) fn act(&mut self, now: u64, at_most: usize, held: bool, actions: &mut Vec<Action>) {
+        for (gid, book) in self.books.iter().filter(|_| !held) {
             let asked = self.drawing.get(gid).is_some_and(|at| now < at.saturating_add(DRAW_AGAIN_S));
             if asked || book.rekey_at.is_none_or(|at| at > now) {
                 continue;
             }
             // The last epoch: a group of another number takes over from here.
             let Some(epoch) = book.next_epoch() else { continue };
-            // Before the first key there is nobody to wait for.
-            let lead_s = if book.keys.is_empty() { 0 } else { self.settings.lead_s };
-            let activate_at = u32::try_from(now.saturating_add(lead_s)).unwrap_or(u32::MAX);
+            let at = match &*book.keys {
+                // Before the first key there is nobody to wait for.
+                [] => now,
+                // On the way only: it is in force at once, also where clocks lag.
+                _ if book.steps() => now.saturating_sub(SKEW_S),
+                _ => now.saturating_add(self.settings.lead_s),
+            };
+            let activate_at = u32::try_from(at).unwrap_or(u32::MAX);
             actions.push(Action::DrawKey { gid: *gid, epoch, activate_at });
             self.drawing.insert(*gid, now);
         }

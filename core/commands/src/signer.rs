@@ -15,6 +15,7 @@ mod books;
 mod checkpoint;
 #[cfg(test)]
 mod tests;
+mod watch;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ use seal::ids::{Dev, System};
 
 pub use authorised::{Authorised, Reservation};
 use books::Books;
+pub use watch::ClockLook;
+use watch::Watch;
 
 use crate::approval::{Approval, approvers};
 use crate::class::{ProfileClassifier, universal};
@@ -87,6 +90,9 @@ pub struct Signer {
     reserved: HashMap<CommandId, Reservation>,
     /// The latest time that the clock said, Unix seconds.
     clock: u64,
+    watch: Watch,
+    /// By how many milliseconds the clock has stepped: signing is closed.
+    stepped: Option<i64>,
     /// When ids were last looked through.
     purged: u64,
     /// The incarnation that the last restore of the state made.
@@ -106,6 +112,8 @@ impl Signer {
             in_flight: HashSet::new(),
             reserved: HashMap::new(),
             clock: 0,
+            watch: Watch::default(),
+            stepped: None,
             purged: 0,
             restored: 0,
         }
@@ -126,6 +134,18 @@ impl Signer {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.in_flight.is_empty()
+    }
+
+    /// Looks at the clock. While it has stepped, forward or back, nothing is signed (security layer §10), and what
+    /// it says is not taken for the time. Answers the refusal when signing closes for that.
+    pub fn look(&mut self, look: ClockLook) -> Option<SignRefusal> {
+        // A start that finds it before the time of the log says so of each command, and does not believe it.
+        let early = (look.wall / 1000).saturating_add(CLOCK_SLACK_S) < self.clock;
+        if early && self.watch.is_new() {
+            return None;
+        }
+        let before = std::mem::replace(&mut self.stepped, self.watch.look(look));
+        self.stepped.filter(|_| before.is_none()).map(SignRefusal::Stepped)
     }
 
     /// Decides over a request, the octets of a [`SigningRequest`]. `now` is Unix seconds.
@@ -168,6 +188,9 @@ impl Signer {
         now: u64,
         fleet: &dyn Fleet,
     ) -> Result<Decided, SignRefusal> {
+        if let Some(by) = self.stepped {
+            return Err(SignRefusal::Stepped(by));
+        }
         let back = self.clock.saturating_sub(now);
         if back > CLOCK_SLACK_S {
             return Err(SignRefusal::Clock(back));

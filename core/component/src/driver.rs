@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use node::{Batch, Counter, Frame};
-use transport::{
-    ANSWER_MAX, BATCH_FRAMES, CALL_BUDGET, Driver, DriverError, HostTable, READ_OCTETS, broken,
-};
+use transport::{ANSWER_MAX, BATCH_FRAMES, CALL_BUDGET, Driver, DriverError, HostTable, READ_OCTETS, broken};
 use transport_sdk::abi::{self, Limits, Readiness, Stats, Step};
 use wasmtime::Store;
 
@@ -210,8 +208,8 @@ impl Driver for ComponentDriver {
         batch.clear();
         let room = (self.limits.max_frame as usize).saturating_add(READ_OCTETS);
         let max_octets = u32::try_from(room).unwrap_or(u32::MAX);
-        let given = self
-            .ask("receive", |driver, store| driver.call_receive(store, BATCH_FRAMES as u32, max_octets))?;
+        let given =
+            self.ask("receive", |driver, store| driver.call_receive(store, BATCH_FRAMES as u32, max_octets))?;
         if given.frames.len() > BATCH_FRAMES || given.data.len() > room {
             let (frames, octets) = (given.frames.len(), given.data.len());
             return Err(self.broken(format!(

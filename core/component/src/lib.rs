@@ -9,9 +9,11 @@ mod bindings;
 mod cache;
 mod convert;
 mod driver;
+mod encode;
 mod engine;
 mod module;
 mod state;
 
 pub use cache::Cache;
+pub use encode::{EncodeError, encode};
 pub use module::{ComponentBinding, MEMORY_OCTETS};

@@ -91,6 +91,7 @@ impl Binding for ComponentBinding {
         }
         let description = Description::read(
             path,
+            "component",
             (&said.name, &said.version),
             CONTRACT,
             digest,
@@ -127,17 +128,16 @@ impl Compiled {
             return Ok(ready.clone());
         }
         let engine = engine(guard).map_err(|error| format!("components cannot be run here: {error}"))?;
-        let component = self
-            .binding
-            .cache
-            .component(engine, &self.octets, &self.digest)
-            .map_err(|error| format!("it is no component that can be compiled: {}", first_line(&error)))?;
+        let component =
+            self.binding.cache.component(engine, &self.octets, &self.digest).map_err(|error| {
+                format!("it is no component that can be compiled: {}", first_line(&error))
+            })?;
         check_world(&component)?;
         let mut linker = Linker::new(engine);
-        let linked = TransportPlugin::add_to_linker::<_, wasmtime::component::HasSelf<State>>(
-            &mut linker,
-            |state| state,
-        );
+        let linked =
+            TransportPlugin::add_to_linker::<_, wasmtime::component::HasSelf<State>>(&mut linker, |state| {
+                state
+            });
         let pre = linked
             .and_then(|()| linker.instantiate_pre(&component))
             .and_then(TransportPluginPre::new)

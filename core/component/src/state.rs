@@ -104,12 +104,7 @@ impl host::Host for State {
 }
 
 impl io::Host for State {
-    fn open(
-        &mut self,
-        what: io::Kind,
-        grant: String,
-        address: String,
-    ) -> Result<Result<u32, types::Error>> {
+    fn open(&mut self, what: io::Kind, grant: String, address: String) -> Result<Result<u32, types::Error>> {
         let refused = |code, message: &str| types::Error { code, message: message.into(), os_error: 0 };
         let Ok(table) = self.table() else {
             return Ok(Err(refused(types::ErrorCode::Denied, "nothing can be opened before `open`")));

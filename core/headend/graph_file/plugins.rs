@@ -6,15 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use graph::{Described, PluginSchemas};
 use node::Value;
-use serde_json::{Value as Json, json};
-use transport::{Description, Grant, Grants, TransportError, find_plugin};
-
-use crate::kinds;
+use serde_json::Value as Json;
+use transport::{Grant, Grants, find_plugin};
 
 /// How long a plugin may take to say what it is.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -60,41 +58,8 @@ impl PluginSchemas for Plugins {
     }
 }
 
-/// `metergraph plugin describe FILE`: one JSON object on stdout, with the single key `error` when the
-/// file is no plugin that can be used.
-#[must_use]
-pub fn describe(file: &Path) -> ExitCode {
-    match described(file)
-        .map_err(|error| error.to_string())
-        .and_then(|plugin| serde_json::to_value(plugin).map_err(|error| error.to_string()))
-    {
-        Ok(answer) => {
-            println!("{answer:#}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("{:#}", json!({ "error": error }));
-            ExitCode::from(1)
-        }
-    }
-}
-
-fn described(file: &Path) -> Result<Description, TransportError> {
-    kinds::bindings().load(file, None).map(|module| module.description().clone())
-}
-
 fn ask(path: &Path) -> Result<Described, String> {
-    let answer = match own_program() {
-        Some(program) => ask_child(&program, path, LIMIT)?,
-        // Another program that embeds the library answers for itself.
-        None => {
-            let plugin = described(path).map_err(|error| error.to_string())?;
-            serde_json::to_value(plugin).map_err(|error| error.to_string())?
-        }
-    };
-    if let Some(error) = answer.get("error").and_then(Json::as_str) {
-        return Err(error.to_owned());
-    }
+    let answer = asked(path)?;
     let sha256 = answer.get("sha256").and_then(Json::as_str).and_then(read_hex);
     let sha256 = sha256.ok_or("its description holds no `sha256`")?;
     let schema = answer.get("config_schema").cloned().unwrap_or_default();
@@ -105,6 +70,25 @@ fn ask(path: &Path) -> Result<Described, String> {
 fn own_program() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     (program.file_stem()? == "metergraph").then_some(program)
+}
+
+/// What a plugin says of itself, asked in a child process where this program is `metergraph` itself.
+///
+/// # Errors
+/// One line for people.
+pub fn asked(path: &Path) -> Result<Json, String> {
+    let answer = match own_program() {
+        Some(program) => ask_child(&program, path, LIMIT)?,
+        // Another program that embeds the library answers for itself.
+        None => {
+            let plugin = crate::plugin::described(path).map_err(|error| error.to_string())?;
+            serde_json::to_value(plugin).map_err(|error| error.to_string())?
+        }
+    };
+    match answer.get("error").and_then(Json::as_str) {
+        Some(error) => Err(error.to_owned()),
+        None => Ok(answer),
+    }
 }
 
 fn ask_child(program: &Path, path: &Path, limit: Duration) -> Result<Json, String> {

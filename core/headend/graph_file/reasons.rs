@@ -108,6 +108,10 @@ pub const ALL: &[(&str, &str)] = &[
         "This state is a copy, or another copy of it runs: nothing is sealed. After a backup was brought back, run `metergraph restore`.",
     ),
     (
+        "fence-open",
+        "Token or disk failed at the start and does not any more: the incarnation is raised, and sealing, signing and registrations go on.",
+    ),
+    (
         "SEC-LEGACY",
         "A rule for legacy (EAX') devices: no switches without an exception, and no way back from profile 1.",
     ),

@@ -14,7 +14,7 @@ mod forgetful;
 mod image;
 mod os;
 
-pub use forgetful::ForgetfulFiles;
+pub use forgetful::{Doing, ForgetfulFiles, Operation};
 pub use os::OsFiles;
 
 /// A file operation that did not work.

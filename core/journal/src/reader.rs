@@ -113,7 +113,11 @@ impl Reader {
             return Ok(true);
         };
         let Some(found) = segment.block(self.position, end, &mut self.buffer)? else {
-            return Err(self.fault(&segment, self.position));
+            return match self.fault(&segment, self.position) {
+                // On the seal of a segment that is gone: the next one is the first, and is opened.
+                JournalError::Released { first, .. } if self.position.plus(PAGE) == first => Ok(true),
+                fault => Err(fault),
+            };
         };
         if found.seal {
             // The next segment begins behind the seal.

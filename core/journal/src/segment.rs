@@ -1,12 +1,14 @@
 //! One segment file: a head page, then blocks, one behind the other.
 //!
 //! ```text
-//! magic 8 · base 8 · previous base 8 · life 8 · octets 8 · crc32c 4 · zeros to 4,096
+//! magic 8 · base 8 · previous base 8 · life 8 · octets 8 · begun 8 · crc32c 4 · zeros to 4,096
 //! ```
 //! An octet at offset `o` of the file has position `base + o`. The file is named for its base. `life` is
-//! drawn at random for each use of the file; every checksum in it depends on it.
+//! drawn at random for each use of the file; every checksum in it depends on it. `begun` is the Unix second
+//! of that use.
 
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::block::{HEAD, Head, PAGE};
 use crate::error::JournalError;
@@ -14,9 +16,11 @@ use crate::files::{FileError, FileHandle, Files, Open};
 use crate::position::Position;
 
 const MAGIC: [u8; 8] = *b"mgjourn1";
-const FIELDS: usize = 40;
+const FIELDS: usize = 48;
 /// Read at once, where so much is there.
 const READ_OCTETS: usize = 256 << 10;
+/// Overwritten at once.
+const WIPE_OCTETS: usize = 1 << 20;
 
 /// An open segment.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub(crate) struct Segment {
     pub(crate) life: u64,
     /// The file's length.
     pub(crate) octets: u64,
+    /// When it became a segment, Unix seconds.
+    pub(crate) begun: u64,
 }
 
 /// A block found whole.
@@ -54,8 +60,8 @@ impl Segment {
         let mut head = [0; FIELDS + 4];
         file.read_at(&mut head, 0)?;
         match read_head(&head).filter(|head| head.base == base.0) {
-            Some(Fields { previous, life, octets, .. }) => {
-                Ok(Self { file, path, base, previous: Position(previous), life, octets })
+            Some(Fields { previous, life, octets, begun, .. }) => {
+                Ok(Self { file, path, base, previous: Position(previous), life, octets, begun })
             }
             None => Err(JournalError::Damaged { position: base, path, what: "the head of the segment" }),
         }
@@ -75,9 +81,31 @@ impl Segment {
         let life = getrandom::u64().map_err(|error| {
             FileError::new("draw random octets for", path, std::io::Error::other(error.to_string()))
         })?;
-        let fields = Fields { base: base.0, previous: previous.0, life, octets };
+        let begun = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let fields = Fields { base: base.0, previous: previous.0, life, octets, begun };
         file.write_at(&head_page(&fields), 0)?;
         Ok(file.sync()?)
+    }
+
+    /// Overwrites a spare with zeros, its head last; one without head was overwritten before.
+    pub(crate) fn wipe(files: &dyn Files, path: &Path) -> Result<(), FileError> {
+        let file = files.open(path, Open::Update)?;
+        let mut magic = [0; MAGIC.len()];
+        file.read_at(&mut magic, 0)?;
+        if magic != MAGIC {
+            return Ok(());
+        }
+        let (octets, zeros) = (file.octets()?, vec![0; WIPE_OCTETS]);
+        let mut at = PAGE;
+        while at < octets {
+            let left = usize::try_from(octets.saturating_sub(at)).unwrap_or(usize::MAX);
+            let zeros = zeros.get(..left).unwrap_or(&zeros);
+            file.write_at(zeros, at)?;
+            at = at.saturating_add(zeros.len() as u64);
+        }
+        file.sync()?;
+        file.write_at(&[0; PAGE as usize], 0)?;
+        file.sync()
     }
 
     /// The position of the first block.
@@ -156,11 +184,12 @@ struct Fields {
     previous: u64,
     life: u64,
     octets: u64,
+    begun: u64,
 }
 
 fn head_page(fields: &Fields) -> Vec<u8> {
     let mut page = MAGIC.to_vec();
-    for field in [fields.base, fields.previous, fields.life, fields.octets] {
+    for field in [fields.base, fields.previous, fields.life, fields.octets, fields.begun] {
         page.extend_from_slice(&field.to_be_bytes());
     }
     page.extend_from_slice(&crc32c::crc32c(&page).to_be_bytes());
@@ -177,12 +206,14 @@ fn read_head(octets: &[u8]) -> Option<Fields> {
     }
     let (base, rest) = rest.split_first_chunk::<8>()?;
     let (previous, rest) = rest.split_first_chunk::<8>()?;
-    let (life, octets) = rest.split_first_chunk::<8>()?;
+    let (life, rest) = rest.split_first_chunk::<8>()?;
+    let (octets, begun) = rest.split_first_chunk::<8>()?;
     Some(Fields {
         base: u64::from_be_bytes(*base),
         previous: u64::from_be_bytes(*previous),
         life: u64::from_be_bytes(*life),
-        octets: u64::from_be_bytes(octets.try_into().ok()?),
+        octets: u64::from_be_bytes(*octets),
+        begun: u64::from_be_bytes(begun.try_into().ok()?),
     })
 }
 

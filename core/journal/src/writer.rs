@@ -27,15 +27,30 @@ pub struct Writer {
     settings: Settings,
     durable: Durable,
     batch: Block,
+    /// Kinds of records that hold keys.
+    secret_kinds: &'static [u8],
+    /// The batch holds such a record.
+    batch_secret: bool,
     current: Segment,
-    /// Base and octets of the segments before the current one, oldest first.
-    earlier: VecDeque<(Position, u64)>,
+    /// The current segment holds such a record, or what an earlier writer wrote.
+    current_secret: bool,
+    /// The segments before the current one, oldest first.
+    earlier: VecDeque<Earlier>,
     spares: Vec<PathBuf>,
     /// Behind the last commit.
     end: Position,
     tail: Tail,
     must_reopen: bool,
     _lock: Box<dyn Lock>,
+}
+
+/// A segment before the current one.
+#[derive(Clone, Copy, Debug)]
+struct Earlier {
+    base: Position,
+    octets: u64,
+    /// As [`Writer::current_secret`].
+    secret: bool,
 }
 
 /// What stands at the end of the current segment.
@@ -74,7 +89,7 @@ impl Writer {
         for base in segments {
             let segment = Segment::open(&*files, folder::segment(folder, base), base, Open::Update)?;
             if let Some(before) = last.replace(segment) {
-                earlier.push_back((before.base, before.octets));
+                earlier.push_back(Earlier { base: before.base, octets: before.octets, secret: true });
                 check_chain(&before, last.as_ref())?;
             }
         }
@@ -100,6 +115,9 @@ impl Writer {
             settings,
             durable: durable.clone(),
             batch: Block::new(),
+            secret_kinds: &[],
+            batch_secret: false,
+            current_secret: end.position > current.first(),
             current,
             earlier,
             spares,
@@ -111,6 +129,21 @@ impl Writer {
         writer.drop_spares()?;
         writer.durable.publish(writer.end);
         Ok(writer)
+    }
+
+    /// Says which kinds of records hold keys. From now on the file of a segment that may hold one is
+    /// overwritten before it is kept as a spare: a spare may lie there for as long as the disk, and a key that
+    /// was erased everywhere else would still be in it. Those that are removed are the file system's to
+    /// overwrite.
+    ///
+    /// # Errors
+    /// [`JournalError::File`], for spares that are there.
+    pub fn wiping(mut self, kinds: &'static [u8]) -> Result<Self, JournalError> {
+        self.secret_kinds = kinds;
+        for path in std::mem::take(&mut self.spares) {
+            self.keep_wiped(path)?;
+        }
+        Ok(self)
     }
 
     /// Appends a record to the batch. Nothing is written before [`commit`](Self::commit).
@@ -128,6 +161,7 @@ impl Writer {
             return Err(JournalError::BatchFull { octets_max });
         }
         self.batch.push(kind, octets);
+        self.batch_secret |= self.secret_kinds.contains(&kind);
         Ok(())
     }
 
@@ -153,6 +187,7 @@ impl Writer {
     /// another discard succeeds it may still turn up, whole, after a cut.
     pub fn discard(&mut self) -> Result<(), JournalError> {
         self.batch.clear();
+        self.batch_secret = false;
         if self.tail == Tail::Unknown {
             self.current.write(&[0; PAGE as usize], self.end)?;
             self.current.file.sync()?;
@@ -169,8 +204,8 @@ impl Writer {
     pub fn release(&mut self, position: Position) -> Result<usize, JournalError> {
         self.check_usable()?;
         let mut released = 0_usize;
-        while let Some(&(base, _)) = self.earlier.front() {
-            let next = self.earlier.get(1).map_or(self.current.base, |(base, _)| *base);
+        while let Some(&Earlier { base, secret, .. }) = self.earlier.front() {
+            let next = self.earlier.get(1).map_or(self.current.base, |next| next.base);
             // The last page before the next segment is the seal: it is nobody's to read.
             if next > position.plus(PAGE) {
                 break;
@@ -181,7 +216,11 @@ impl Writer {
             self.must_reopen = true;
             if self.spares.len() < self.settings.spares_max {
                 self.files.put_in_place(&path, &spare)?;
-                self.spares.push(spare);
+                if secret && !self.secret_kinds.is_empty() {
+                    self.keep_wiped(spare)?;
+                } else {
+                    self.spares.push(spare);
+                }
             } else {
                 self.files.remove(&path)?;
                 self.files.sync_folder(&self.folder)?;
@@ -191,6 +230,26 @@ impl Writer {
             released = released.saturating_add(1);
         }
         Ok(released)
+    }
+
+    /// Ends the current segment when there is something in it and it began `age_s` or longer before `now`, in
+    /// Unix seconds, so that it can be given up though little is written; also one that a clock which was set
+    /// back since left in the future. Answers whether it did, and publishes the end, which then is in the next
+    /// one.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit); what was committed stays so.
+    pub fn end_segment_of(&mut self, age_s: u64, now: u64) -> Result<bool, JournalError> {
+        self.check_usable()?;
+        let begun = self.current.begun;
+        let young = begun <= now && now < begun.saturating_add(age_s);
+        // What a failed commit left at the end is first written again or voided.
+        if young || self.end == self.current.first() || self.tail == Tail::Unknown {
+            return Ok(false);
+        }
+        self.roll()?;
+        self.durable.publish(self.end);
+        Ok(true)
     }
 
     /// Commits the batch and, behind it, an empty block: with it the next opening can tell damage of the
@@ -212,7 +271,7 @@ impl Writer {
     /// Where the log begins: all before was released.
     #[must_use]
     pub fn first(&self) -> Position {
-        self.earlier.front().map_or(self.current.base, |(base, _)| *base)
+        self.earlier.front().map_or(self.current.base, |first| first.base)
     }
 
     /// Records in the batch.
@@ -231,7 +290,7 @@ impl Writer {
     #[must_use]
     pub fn octets(&self) -> u64 {
         let spares = self.settings.segment_octets.saturating_mul(self.spares.len() as u64);
-        let earlier = self.earlier.iter().fold(spares, |sum, (_, octets)| sum.saturating_add(*octets));
+        let earlier = self.earlier.iter().fold(spares, |sum, before| sum.saturating_add(before.octets));
         earlier.saturating_add(self.current.octets)
     }
 
@@ -251,12 +310,14 @@ impl Writer {
             self.roll()?;
         }
         self.tail = Tail::Unknown;
+        self.current_secret |= self.batch_secret;
         let Self { batch, current, end, .. } = self;
         batch.with_octets(current.life, *end, |octets| current.write(octets, *end))?;
         current.file.sync()?;
         self.tail = Tail::Clean;
         self.end = self.end.plus(octets);
         self.batch.clear();
+        self.batch_secret = false;
         self.durable.publish(self.end);
         Ok(())
     }
@@ -280,7 +341,8 @@ impl Writer {
         self.must_reopen = false;
         self.spares.pop();
         let before = std::mem::replace(&mut self.current, next);
-        self.earlier.push_back((before.base, before.octets));
+        let secret = std::mem::take(&mut self.current_secret);
+        self.earlier.push_back(Earlier { base: before.base, octets: before.octets, secret });
         self.end = self.current.first();
         self.tail = Tail::Clean;
         Ok(())
@@ -302,6 +364,18 @@ impl Writer {
         new_spare(&*self.files, &path, base, previous, octets)?;
         self.spares.push(path.clone());
         Ok(path)
+    }
+
+    /// Overwrites a spare and keeps it; one that cannot be overwritten is removed.
+    fn keep_wiped(&mut self, path: PathBuf) -> Result<(), JournalError> {
+        match Segment::wipe(&*self.files, &path) {
+            Ok(()) => self.spares.push(path),
+            Err(_) => {
+                self.files.remove(&path)?;
+                self.files.sync_folder(&self.folder)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes the spares beyond the limit.

@@ -3,6 +3,7 @@
 //! The journal is the truth; the store follows it, so that a start has not to read all of it. Each change may
 //! come again, after a crash between the store's write and the cursor's: taken in twice it is as once.
 
+use std::collections::HashSet;
 use std::sync::PoisonError;
 
 use seal::association::{CANDIDATES_MAX, RETIRING_MAX, RETIRING_S};
@@ -141,11 +142,12 @@ impl Store {
             changes.iter().filter_map(|change| Some((Place::of(change.sid()?), change))).collect();
         by_place.sort_by_key(|(place, _)| *place);
         let groups: Vec<_> = by_place.chunk_by(|a, b| a.0 == b.0).collect();
+        let barred = self.barred(changes)?;
         for some in groups.chunks(BLOCKS_A_WRITE) {
             let before = records;
             let mut entries = Vec::new();
             for changes in some {
-                entries.extend(self.change_block(changes, now, &mut records, &mut applied)?);
+                entries.extend(self.change_block(changes, (now, &barred), &mut records, &mut applied)?);
             }
             if records != before {
                 entries.push(records_entry(records));
@@ -204,11 +206,28 @@ impl Store {
         if entries.is_empty() { Ok(()) } else { self.entries.update(entries) }
     }
 
+    /// The devices that register here and are revoked: what was under way when they were.
+    fn barred(&self, changes: &[Change]) -> Result<HashSet<Dev>, StoreError> {
+        let revoked = |change: &Change| match change {
+            Change::Revoked { dev, .. } => Some(*dev),
+            _ => None,
+        };
+        let mut barred: HashSet<Dev> = changes.iter().filter_map(revoked).collect();
+        for change in changes {
+            if let Change::Association { dev, .. } = change
+                && self.credential(*dev)?.is_some_and(|found| found.revoked)
+            {
+                barred.insert(*dev);
+            }
+        }
+        Ok(barred)
+    }
+
     /// The block of these changes, all of one place, if any of them changes something.
     fn change_block(
         &self,
         changes: &[(Place, &Change)],
-        now: u64,
+        (now, barred): (u64, &HashSet<Dev>),
         records: &mut u64,
         applied: &mut Applied,
     ) -> Result<Option<Entry>, StoreError> {
@@ -220,7 +239,11 @@ impl Store {
         for (_, change) in changes {
             let outcome = match change {
                 Change::Association { sid, dev, sealed } => {
-                    add(&mut edit, (&self.deks, place.partition), (*sid, *dev), sealed, records)?
+                    let dek = (&self.deks, place.partition);
+                    let barred = barred.contains(dev);
+                    let added = add(&mut edit, dek, (*sid, *dev), (sealed, barred), records)?;
+                    applied.gone.extend((barred && added == Outcome::Changed).then_some(*sid));
+                    added
                 }
                 change => alter(&mut edit, change, now, applied)?,
             };
@@ -313,12 +336,13 @@ impl From<bool> for Outcome {
     }
 }
 
-/// Adds a registered association. One that is there already has gone on since.
+/// Adds a registered association, of a revoked device without its keys. One that is there already has gone on
+/// since.
 fn add(
     edit: &mut Edit<'_>,
     (deks, partition): (&Deks, u16),
     (sid, dev): (Sid, Dev),
-    sealed: &[u8],
+    (sealed, barred): (&[u8], bool),
     records: &mut u64,
 ) -> Result<Outcome, StoreError> {
     let occupant = edit.occupant(sid);
@@ -330,7 +354,8 @@ fn add(
     let added = deks.find(partition, |dek| {
         let opened = block::open(&dek, (sid, dev), sealed, buffer.as_mut_slice()).ok()?;
         let keys = opened.keys()?;
-        edit.set((sid, dev), |out| record::write(out, &opened.head, Some(&keys)));
+        let head = Head { revoked: barred, gone: barred, ..opened.head };
+        edit.set((sid, dev), |out| record::write(out, &head, Some(&keys).filter(|_| !barred)));
         Some(Outcome::Changed)
     })?;
     *records += u64::from(added.is_some() && occupant.is_none());

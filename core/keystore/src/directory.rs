@@ -4,12 +4,13 @@
 //! map over them.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use c1222::{ApTitle, ApTitleBuf};
-use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use dashmap::{DashMap, DashSet};
 use seal::ids::{Dev, Sid, System};
 
 use crate::block::Place;
@@ -90,8 +91,18 @@ pub struct Directory {
     /// In the order of their ids.
     profiles: Vec<(ProfileId, Arc<str>)>,
     sids: HashMap<Dev, Sid>,
-    /// By [`absolute`] title: relays may send either form.
+    /// The other associations of a device that has several: those of the start, and all made since.
+    others: DashMap<Dev, Vec<Sid>>,
+    /// Devices that are revoked, and are not accepted again.
+    revoked: DashSet<Dev>,
+    /// Associations of revoked devices whose keys the store still has.
+    unerased: Vec<(Dev, Sid)>,
+    /// By [`absolute`] title: relays may send either form. Who is heard no more is known by how it stands.
     classic: DashMap<Box<[u8]>, Sid>,
+    /// Associations of profile 1 by title: 40 bits of its hash above the slot, in order.
+    titles: Vec<u64>,
+    /// The same of those made since the start.
+    made_titles: DashMap<Box<[u8]>, Sid>,
     /// Serial numbers of classic devices.
     serial_numbers: DashMap<Box<str>, Sid>,
     /// Made since the start.
@@ -194,7 +205,12 @@ impl Store {
             devices: AtomicU64::new(0),
             profiles: read_profiles(&*self.entries)?,
             sids: HashMap::with_capacity(records.min(u64::from(Sid::SLOTS)) as usize),
+            others: DashMap::new(),
+            revoked: DashSet::new(),
+            unerased: Vec::new(),
             classic: DashMap::new(),
+            titles: Vec::new(),
+            made_titles: DashMap::new(),
             serial_numbers: DashMap::new(),
             made: DashMap::new(),
             current: DashMap::new(),
@@ -212,6 +228,16 @@ impl Store {
         }
         if found != records {
             return Err(StoreError::Count { found, counted: records });
+        }
+        directory.titles.sort_unstable();
+        directory.titles.shrink_to_fit();
+        // A device is revoked as a whole, also where a power cut came between its associations.
+        let revoked: Vec<Dev> = directory.revoked.iter().map(|dev| *dev).collect();
+        for dev in revoked {
+            let open: Vec<Sid> =
+                directory.associations(dev).into_iter().filter(|sid| directory.is_live(*sid)).collect();
+            directory.revoke(dev);
+            directory.unerased.extend(open.into_iter().map(|sid| (dev, sid)));
         }
         let live = directory.sids.values().filter(|sid| directory.is_live(**sid)).count();
         directory.devices = AtomicU64::new(live as u64);
@@ -286,17 +312,75 @@ impl Directory {
         self.is_live(sid).then_some(sid)
     }
 
+    /// All associations of a device that there are or were since the start, but those whose keys were erased
+    /// when their time was over.
+    #[must_use]
+    pub fn associations(&self, dev: Dev) -> Vec<Sid> {
+        let first = self.sids.get(&dev).copied();
+        let mut all = self.others.get(&dev).map(|others| others.clone()).unwrap_or_default();
+        all.extend(first.filter(|sid| self.standing(*sid) != Some(Standing::Gone)));
+        all
+    }
+
+    /// Whether nothing of a device is accepted any more, as far as is known here: of one that was revoked before
+    /// it had an association the credential says so.
+    #[must_use]
+    pub fn is_revoked(&self, dev: Dev) -> bool {
+        self.revoked.contains(&dev)
+    }
+
+    /// Associations of revoked devices whose keys the store had at the start: they are to be erased.
+    #[must_use]
+    pub fn unerased(&self) -> &[(Dev, Sid)] {
+        &self.unerased
+    }
+
     /// The association of the classic device with this address, in whatever form.
     #[must_use]
     pub fn classic(&self, title: ApTitle<'_>) -> Option<Sid> {
         let mut buffer = [0; ABSOLUTE_OCTETS_MAX];
-        self.classic.get(absolute(title, &mut buffer)?).map(|sid| *sid)
+        let sid = self.classic.get(absolute(title, &mut buffer)?).map(|sid| *sid);
+        sid.filter(|sid| self.is_heard(*sid))
     }
 
     /// The association of the classic device with this serial number.
     #[must_use]
     pub fn classic_by_esn(&self, esn: &str) -> Option<Sid> {
-        self.serial_numbers.get(esn).map(|sid| *sid)
+        self.serial_numbers.get(esn).map(|sid| *sid).filter(|sid| self.is_heard(*sid))
+    }
+
+    /// How the association of the classic device with this address stands: retired when it has registered since.
+    #[must_use]
+    pub fn classic_standing(&self, title: ApTitle<'_>) -> Option<Standing> {
+        let mut buffer = [0; ABSOLUTE_OCTETS_MAX];
+        let sid = self.classic.get(absolute(title, &mut buffer)?).map(|sid| *sid);
+        sid.and_then(|sid| self.standing(sid))
+    }
+
+    /// Whether the device with this address has completed a registration, so that nothing of it is taken but
+    /// sealed (security layer §9).
+    #[must_use]
+    pub fn is_registered(&self, title: ApTitle<'_>) -> bool {
+        let mut buffer = [0; ABSOLUTE_OCTETS_MAX];
+        let Some(title) = absolute(title, &mut buffer) else { return false };
+        // By the association in use: a newer one that is not proven changes nothing.
+        let proved = |sid: Sid| {
+            let used = self.dev(sid).and_then(|dev| self.sid(dev));
+            used.is_some_and(|sid| {
+                self.kind(sid) == Some(Kind::Profile1) && self.standing(sid) == Some(Standing::Proved)
+            })
+        };
+        if self.made_titles.get(title).map(|sid| *sid).is_some_and(proved) {
+            return true;
+        }
+        let hash = hash_of(title);
+        let from = self.titles.partition_point(|entry| entry >> SLOT_BITS < hash);
+        let found = self.titles.iter().skip(from).take_while(|entry| **entry >> SLOT_BITS == hash);
+        found.map(|entry| (*entry & SLOT_MASK) as u32).filter_map(|slot| self.in_slot(slot)).any(|sid| {
+            let mut buffer = [0; ABSOLUTE_OCTETS_MAX];
+            let device = self.device(sid).filter(|_| proved(sid));
+            device.is_some_and(|device| absolute(device.title(), &mut buffer) == Some(title))
+        })
     }
 
     /// The text of a device profile.
@@ -335,16 +419,25 @@ impl Directory {
             return;
         }
         let Entry::Vacant(place) = self.made.entry(new.sid) else { return };
-        place.insert(Arc::new(Made {
+        drop(place.insert(Arc::new(Made {
             dev: new.dev,
             title: new.title.into(),
             esn: new.esn.into(),
             profile: new.profile,
             state: State::new(Kind::Profile1, false, Standing::Fresh),
-        }));
+        })));
+        self.others.entry(new.dev).or_default().push(new.sid);
+        let mut buffer = [0; ABSOLUTE_OCTETS_MAX];
+        if let Some(title) = absolute(new.title, &mut buffer) {
+            self.made_titles.insert(title.into(), new.sid);
+        }
         if self.sid(new.dev).is_none() {
             self.current.insert(new.dev, new.sid);
             self.devices.fetch_add(1, Ordering::Relaxed);
+        }
+        // Who revokes says so first and looks for associations then: one of the two sees the other.
+        if self.is_revoked(new.dev) {
+            self.end(new.sid, Standing::Revoked);
         }
     }
 
@@ -355,12 +448,8 @@ impl Directory {
         }
         self.raise(sid, Standing::Proved);
         if self.standing(sid) == Some(Standing::Proved) {
-            let before = self.sid(dev);
             self.current.insert(dev, sid);
-            // A device that has registered is not heard as a classic one any more.
-            if let Some(before) = before.filter(|before| *before != sid) {
-                self.forget_classic(before);
-            }
+            self.retire_classics(dev);
         }
     }
 
@@ -369,20 +458,28 @@ impl Directory {
         self.end(sid, Standing::Retired);
     }
 
-    /// The device of this association is revoked.
-    pub fn revoked(&self, sid: Sid) {
-        self.end(sid, Standing::Revoked);
+    /// A device is revoked, with all its associations, also those to come. Answers which there are.
+    pub fn revoke(&self, dev: Dev) -> Vec<Sid> {
+        self.revoked.insert(dev);
+        let all = self.associations(dev);
+        all.iter().for_each(|sid| self.end(*sid, Standing::Revoked));
+        all
     }
 
     /// The keys of this association are erased.
     pub fn gone(&self, sid: Sid) {
         self.end(sid, Standing::Gone);
+        if self.standing(sid) == Some(Standing::Gone)
+            && let Some(dev) = self.dev(sid)
+        {
+            self.others.entry(dev).or_default().retain(|other| *other != sid);
+            self.others.remove_if(&dev, |_, others| others.is_empty());
+        }
     }
 
     fn end(&self, sid: Sid, standing: Standing) {
         let was = self.dev(sid).filter(|dev| self.sid(*dev) == Some(sid));
         self.raise(sid, standing);
-        self.forget_classic(sid);
         if was.is_some() && !self.is_live(sid) {
             self.devices.fetch_sub(1, Ordering::Relaxed);
         }
@@ -392,13 +489,28 @@ impl Directory {
         self.state(sid, |state| state.raise(standing));
     }
 
-    fn forget_classic(&self, sid: Sid) {
-        let Some(device) = self.device(sid).filter(|device| device.kind == Kind::Classic) else { return };
-        let mut buffer = [0; ABSOLUTE_OCTETS_MAX];
-        if let Some(title) = absolute(device.title(), &mut buffer) {
-            self.classic.remove_if(title, |_, other| *other == sid);
+    /// A device that has registered is not heard as a classic one any more (security layer §9).
+    fn retire_classics(&self, dev: Dev) {
+        let all = self.associations(dev);
+        let registered = |sid: &Sid| {
+            self.kind(*sid) == Some(Kind::Profile1) && self.standing(*sid) == Some(Standing::Proved)
+        };
+        if all.iter().any(registered) {
+            let classic = all.iter().filter(|sid| self.kind(**sid) == Some(Kind::Classic));
+            classic.for_each(|sid| self.raise(*sid, Standing::Retired));
         }
-        self.serial_numbers.remove_if(device.esn(), |_, other| *other == sid);
+    }
+
+    /// Whether a classic device is heard.
+    fn is_heard(&self, sid: Sid) -> bool {
+        matches!(self.standing(sid), Some(Standing::Fresh | Standing::Proved))
+    }
+
+    /// The association of the start that stands in this slot.
+    fn in_slot(&self, slot: u32) -> Option<Sid> {
+        let place = Sid::new(0, slot)?;
+        let slot = self.partitions.get(place.partition() as usize)?.slots.get(place.index() as usize)?;
+        Some(slot.sid).filter(|sid| sid.is_valid())
     }
 
     fn is_live(&self, sid: Sid) -> bool {
@@ -440,17 +552,52 @@ impl Directory {
             esn_len: u8::try_from(head.esn.len()).ok()?,
             state: State::new(head.kind, head.lab, head.standing()),
         };
-        let live = matches!(head.standing(), Standing::Fresh | Standing::Proved);
-        if head.kind == Kind::Classic && live {
-            let mut buffer = [0; ABSOLUTE_OCTETS_MAX];
-            self.classic.insert(absolute(head.title, &mut buffer)?.into(), sid);
-            self.serial_numbers.insert(head.esn.into(), sid);
+        let mut buffer = [0; ABSOLUTE_OCTETS_MAX];
+        let title = absolute(head.title, &mut buffer)?;
+        match (head.kind, head.standing()) {
+            // What was erased leaves its names to others.
+            (_, Standing::Gone) => {}
+            (Kind::Profile1, Standing::Proved | Standing::Fresh) => {
+                self.titles.push(hash_of(title) << SLOT_BITS | u64::from(sid.slot()));
+            }
+            (Kind::Profile1, Standing::Retired | Standing::Revoked) => {}
+            (Kind::Classic, Standing::Fresh | Standing::Proved) => {
+                self.classic.insert(title.into(), sid);
+                self.serial_numbers.insert(head.esn.into(), sid);
+            }
+            (Kind::Classic, Standing::Retired | Standing::Revoked) => {
+                self.classic.entry(title.into()).or_insert(sid);
+            }
         }
-        let before = self.sids.get(&record.dev).and_then(|sid| self.standing(*sid)).map(rank);
-        if before.is_none_or(|before| before < rank(head.standing())) {
-            self.sids.insert(record.dev, sid);
+        if head.revoked {
+            self.revoked.insert(record.dev);
         }
+        self.add_to_device(record.dev, sid);
         Some(())
+    }
+
+    /// Notes whose an association is: the one in use stands first.
+    fn add_to_device(&mut self, dev: Dev, sid: Sid) {
+        let Some(first) = self.sids.get(&dev).copied() else {
+            self.sids.insert(dev, sid);
+            return;
+        };
+        self.others.entry(dev).or_default().push(sid);
+        self.retire_classics(dev);
+        let mut all = self.others.get(&dev).map(|others| others.clone()).unwrap_or_default();
+        all.insert(0, first);
+        let rank_of = |sid: Sid| self.standing(sid).map_or(0, rank);
+        // Of equals the one that came first.
+        let best =
+            all.iter().copied().reduce(|best, sid| if rank_of(best) < rank_of(sid) { sid } else { best });
+        let best = best.unwrap_or(first);
+        all.retain(|sid| *sid != best && self.standing(*sid) != Some(Standing::Gone));
+        if all.is_empty() {
+            self.others.remove(&dev);
+        } else {
+            self.others.insert(dev, all);
+        }
+        self.sids.insert(dev, best);
     }
 }
 
@@ -478,6 +625,17 @@ fn read_profiles(entries: &dyn KeyStore) -> Result<Vec<(ProfileId, Arc<str>)>, S
         Ok(())
     })?;
     Ok(profiles)
+}
+
+/// Below the hash of a title stands a slot.
+const SLOT_BITS: u32 = 24;
+const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
+
+/// 40 bits over a title.
+fn hash_of(title: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(title);
+    hasher.finish() >> SLOT_BITS
 }
 
 /// The root of relative titles and the longest arcs below it.

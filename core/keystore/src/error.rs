@@ -7,6 +7,7 @@ use seal::at_rest::AtRestError;
 use seal::ids::Gid;
 
 use crate::device::ProfileId;
+use crate::kek::KekId;
 use crate::shipment::Faults;
 use crate::token::TokenError;
 
@@ -32,10 +33,32 @@ pub enum StoreError {
         folder: PathBuf,
     },
     /// The key-encryption key unwraps no partition's key.
-    #[error("the key-encryption key of {token} is not that of this key store")]
+    #[error(
+        "the key-encryption key of {token}, {found}, is not that of this key store{}",
+        wanted.map(|wanted| format!(", {wanted}")).unwrap_or_default()
+    )]
     WrongKek {
         /// The token that holds the key.
         token: String,
+        /// Which key it is.
+        found: KekId,
+        /// Which key the store names.
+        wanted: Option<KekId>,
+    },
+    /// Another key-encryption key is taking the place of the present one.
+    #[error(
+        "a change of the key-encryption key of {} has begun; `metergraph keys rotate-kek` goes on with it",
+        folder.display()
+    )]
+    KekChanging {
+        /// The store's folder.
+        folder: PathBuf,
+    },
+    /// The key-encryption key cannot be changed so.
+    #[error("the key-encryption key is not changed: {reason}")]
+    KekChange {
+        /// Why not.
+        reason: String,
     },
     /// The token of the key-encryption key refused or failed.
     #[error(transparent)]

@@ -5,16 +5,19 @@
 //! record; expanded they live on stacks that are scrubbed.
 //!
 //! A key that was replaced is kept, wrapped, for what the journal still holds sealed under it. An entry is
-//! `wrapped key, since u64, (wrapped key, replaced u64, mark u64)*`, the newest first; once it was the first
-//! field alone.
+//! `wrapped key, since u64, KEK 8, (wrapped key, replaced u64, mark u64)*`, the newest first. It names the
+//! key-encryption key that wraps all of it. Once it was the first field alone, then there was no name.
 
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use seal::at_rest::Dek;
+use seal::hex::Hex;
 use seal::ids::Sid;
 use seal::key_wrap::WRAPPED_LEN;
 use seal::secret::Key256;
+use seal::signature::sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::error::StoreError;
@@ -31,11 +34,39 @@ const SLOTS: usize = 1 + OLD_MAX;
 const PARTITIONS: usize = Sid::PARTITIONS as usize;
 /// Stands for a mark that is not set yet.
 const NO_MARK: u64 = u64::MAX;
+/// Octets of a replaced key in an entry; an entry that names its KEK is a multiple of it.
+const OLD_LEN: usize = WRAPPED_LEN + 8 + 8;
+
+/// Tells a key-encryption key from another, and nothing else of it: the first octets of SHA-256 over what it
+/// makes of 32 zeros. A token needs to keep no name for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KekId([u8; 8]);
+
+impl KekId {
+    /// Has the token wrap the zeros.
+    ///
+    /// # Errors
+    /// Those of the token.
+    pub fn of(kek: &KekHandle) -> Result<Self, TokenError> {
+        let digest = sha256(&kek.wrap(&Key256::from_octets([0; Key256::LEN]))?);
+        let mut id = [0; 8];
+        id.iter_mut().zip(digest).for_each(|(place, octet)| *place = octet);
+        Ok(Self(id))
+    }
+}
+
+impl fmt::Display for KekId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Hex(&self.0).fmt(f)
+    }
+}
 
 /// The partitions' data keys.
 pub(crate) struct Deks {
     keys: RwLock<Locked<Octets>>,
     held: Mutex<Vec<Held>>,
+    /// What wraps them all.
+    kek: KekId,
 }
 
 /// The keys of each partition, the present one first.
@@ -57,6 +88,8 @@ pub(crate) struct Held {
     pub(crate) wrapped: [u8; WRAPPED_LEN],
     /// The Unix second at which it was drawn; 0 when nobody knows.
     pub(crate) since: u64,
+    /// What wraps it and the replaced ones; `None` when it was written before entries said so.
+    pub(crate) kek: Option<KekId>,
     /// The replaced ones, the newest first.
     pub(crate) old: Vec<OldHeld>,
 }
@@ -74,6 +107,7 @@ impl Held {
     pub(crate) fn entry(&self, partition: u16) -> Entry {
         let mut value = self.wrapped.to_vec();
         value.extend_from_slice(&self.since.to_be_bytes());
+        value.extend_from_slice(self.kek.as_ref().map_or(&[], |kek| &kek.0));
         for old in &self.old {
             value.extend_from_slice(&old.wrapped);
             value.extend_from_slice(&old.replaced.to_be_bytes());
@@ -83,9 +117,13 @@ impl Held {
     }
 
     fn read(mut value: &[u8]) -> Option<Self> {
-        let mut held = Self { wrapped: *take(&mut value)?, since: 0, old: Vec::new() };
+        let named = value.len().is_multiple_of(OLD_LEN);
+        let mut held = Self { wrapped: *take(&mut value)?, since: 0, kek: None, old: Vec::new() };
         if !value.is_empty() {
             held.since = u64::from_be_bytes(*take(&mut value)?);
+        }
+        if named {
+            held.kek = Some(KekId(*take(&mut value)?));
         }
         while !value.is_empty() {
             let (wrapped, replaced) = (*take(&mut value)?, u64::from_be_bytes(*take(&mut value)?));
@@ -98,12 +136,20 @@ impl Held {
 
 impl Deks {
     /// Draws a key for each partition, as entries for the store.
-    pub(crate) fn draw(kek: &KekHandle) -> impl Iterator<Item = Result<Entry, StoreError>> {
-        let since = unix_s();
-        (0..partitions()).map(move |partition| {
+    pub(crate) fn draw(
+        kek: &KekHandle,
+    ) -> Result<impl Iterator<Item = Result<Entry, StoreError>>, StoreError> {
+        let (since, id) = (unix_s(), Some(KekId::of(kek)?));
+        Ok((0..partitions()).map(move |partition| {
             let wrapped = kek.wrap(&Key256::from_octets(*random_32()?))?;
-            Ok(Held { wrapped, since, old: Vec::new() }.entry(partition))
-        })
+            Ok(Held { wrapped, since, kek: id, old: Vec::new() }.entry(partition))
+        }))
+    }
+
+    /// Which key-encryption key the store says that it is wrapped by; `None` when it says nothing.
+    pub(crate) fn kek_named(store: &dyn KeyStore) -> Result<Option<KekId>, StoreError> {
+        let value = store.get(&Table::Dek.key(&0_u16.to_be_bytes()))?;
+        Ok(value.and_then(|value| Held::read(&value)).ok_or(StoreError::Dek { partition: 0 })?.kek)
     }
 
     /// Reads the wrapped keys and unwraps each of them.
@@ -118,9 +164,15 @@ impl Deks {
         })?;
         let mut keys = Octets::locked();
         let mut all = Vec::with_capacity(PARTITIONS);
-        let (mut refused, mut first) = (0, None);
+        let id = KekId::of(kek)?;
+        let (mut refused, mut first, mut wanted) = (0, None, None);
         for ((partition, held), slots) in (0..).zip(found).zip(&mut keys.get_mut().0) {
             let held = held.ok_or(StoreError::Dek { partition })?;
+            if held.kek.is_some_and(|kek| kek != id) {
+                (refused, wanted) = (refused + 1, held.kek);
+                first = first.or(Some(partition));
+                continue;
+            }
             let wrapped = std::iter::once(&held.wrapped).chain(held.old.iter().map(|old| &old.wrapped));
             for (wrapped, slot) in wrapped.zip(slots) {
                 match kek.unwrap(wrapped) {
@@ -136,11 +188,36 @@ impl Deks {
             all.push(held);
         }
         match first {
-            None => Ok(Self { keys: RwLock::new(keys), held: Mutex::new(all) }),
+            None => Ok(Self { keys: RwLock::new(keys), held: Mutex::new(all), kek: id }),
             // One that fails is damaged; when all do, it is the KEK.
-            Some(_) if refused == PARTITIONS => Err(StoreError::WrongKek { token: kek.token().to_owned() }),
+            Some(_) if refused == PARTITIONS => {
+                Err(StoreError::WrongKek { token: kek.token().to_owned(), found: id, wanted })
+            }
             Some(partition) => Err(StoreError::Dek { partition }),
         }
+    }
+
+    /// What wraps them all.
+    pub(crate) fn kek(&self) -> KekId {
+        self.kek
+    }
+
+    /// What the store has of a partition, wrapped by another key-encryption key.
+    pub(crate) fn rewrapped(
+        &self,
+        partition: u16,
+        (kek, id): (&KekHandle, KekId),
+    ) -> Result<Held, StoreError> {
+        let (at, keys) = (usize::from(partition), self.keys.read().unwrap_or_else(PoisonError::into_inner));
+        let slots = keys.get().0.get(at).ok_or(StoreError::Dek { partition })?;
+        let mut held = self.held().get(at).cloned().ok_or(StoreError::Dek { partition })?;
+        let wrapped =
+            std::iter::once(&mut held.wrapped).chain(held.old.iter_mut().map(|old| &mut old.wrapped));
+        for (wrapped, key) in wrapped.zip(slots) {
+            *wrapped = kek.wrap(&Key256::from_octets(*key))?;
+        }
+        held.kek = Some(id);
+        Ok(held)
     }
 
     /// What the store has of each partition.

@@ -10,10 +10,11 @@ use crate::block::{Edit, Place};
 use crate::credentials::Bucket;
 use crate::error::StoreError;
 use crate::group::{self, Group};
-use crate::kek::{Held, OLD_MAX, OldHeld, partitions, unix_s};
+use crate::kek::{Held, KekId, OLD_MAX, OldHeld, partitions, unix_s};
 use crate::key_store::Entry;
 use crate::locked::random_32;
 use crate::store::Store;
+use crate::token::KekHandle;
 
 /// KiB of the stack on which records are sealed anew.
 const SCRUBBED: usize = 64;
@@ -46,12 +47,32 @@ impl Store {
     /// # Errors
     /// [`StoreError`], also those of the token; nothing has changed then.
     pub fn rotate_deks(&mut self, wanted: &[u16]) -> Result<(), StoreError> {
-        let kek = self.token().kek()?;
+        for (partition, key, held) in self.renew(wanted, &self.token().kek()?)? {
+            self.deks.set(partition, &key, held);
+        }
+        Ok(())
+    }
+
+    /// Has another key-encryption key wrap all data keys: new ones, under which everything is sealed anew, or
+    /// those that there are. The store itself goes on with its own; it is of no more use than to be closed.
+    pub(crate) fn change_kek(&self, kek: &KekHandle, rewrap: bool) -> Result<(), StoreError> {
+        if !rewrap {
+            let all: Vec<u16> = (0..partitions()).collect();
+            return self.renew(&all, kek).map(drop);
+        }
+        let id = KekId::of(kek)?;
+        let entry = |partition| Ok(self.deks.rewrapped(partition, (kek, id))?.entry(partition));
+        self.entries.commit(&mut (0..partitions()).map(entry))
+    }
+
+    /// Draws new data keys, wrapped by this key-encryption key, and seals everything of their partitions anew.
+    fn renew(&self, wanted: &[u16], kek: &KekHandle) -> Result<Vec<(u16, Key256, Held)>, StoreError> {
+        let id = Some(KekId::of(kek)?);
         // Room for all at once: a growing vector would leave keys behind.
         let mut keys = Vec::with_capacity(wanted.len());
         for partition in wanted.iter().copied().filter(|partition| *partition < partitions()) {
             let key = Key256::from_octets(*random_32()?);
-            let held = Held { wrapped: kek.wrap(&key)?, since: unix_s(), old: Vec::new() };
+            let held = Held { wrapped: kek.wrap(&key)?, since: unix_s(), kek: id, old: Vec::new() };
             keys.push((partition, key, held));
         }
         let renewed = keys.iter().flat_map(|(partition, key, held)| {
@@ -63,10 +84,7 @@ impl Store {
             entries.into_iter().map(Ok).chain(error)
         });
         self.entries.commit(&mut { renewed })?;
-        for (partition, key, held) in keys {
-            self.deks.set(partition, &key, held);
-        }
-        Ok(())
+        Ok(keys)
     }
 
     /// Draws a new data key for a partition of a store that is in use, at this Unix second: its records are
@@ -87,7 +105,8 @@ impl Store {
             let key = Key256::from_octets(*random_32()?);
             let mut old = before.old;
             old.insert(0, OldHeld { wrapped: before.wrapped, replaced: now, mark: None });
-            let held = Held { wrapped: self.token().kek()?.wrap(&key)?, since: now, old };
+            let wrapped = self.token().kek()?.wrap(&key)?;
+            let held = Held { wrapped, since: now, kek: Some(self.deks.kek()), old };
             self.entries.update(&self.renewed(partition, &key, &held)?)?;
             self.deks.set(partition, &key, held);
             Ok(())

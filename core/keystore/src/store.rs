@@ -12,7 +12,9 @@ use seal::secret::scrubbed;
 use crate::block::Place;
 use crate::credentials::{self, Bucket, Credentials, DeviceCredential};
 use crate::error::StoreError;
-use crate::kek::{Deks, partitions};
+use crate::group::Group;
+use crate::kek::{Deks, KekId, partitions};
+use crate::kek_change;
 use crate::key_store::{Entry, KeyStore};
 use crate::record::Record;
 use crate::sled_store::SledStore;
@@ -93,7 +95,7 @@ impl Store {
             None => Config::lab(&new)?.install(&new)?,
         };
         let values = [value(SYSTEM, system.0), devices_entry(0), records_entry(0)];
-        SledStore::new(&new).commit(&mut values.into_iter().map(Ok).chain(Deks::draw(&kek)))?;
+        SledStore::new(&new).commit(&mut values.into_iter().map(Ok).chain(Deks::draw(&kek)?))?;
         fs::rename(&new, folder).map_err(StoreError::io(folder))?;
         File::open(parent).and_then(|parent| parent.sync_all()).map_err(StoreError::io(parent))?;
         Ok(system)
@@ -102,14 +104,19 @@ impl Store {
     /// Opens the key store in `folder` and tries its key-encryption key.
     ///
     /// # Errors
-    /// [`StoreError`]; among them [`StoreError::Missing`], [`StoreError::InUse`], [`StoreError::WrongKek`].
+    /// [`StoreError`]; among them [`StoreError::Missing`], [`StoreError::InUse`], [`StoreError::WrongKek`],
+    /// [`StoreError::KekChanging`].
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        if !folder.is_dir() {
-            return Err(StoreError::Missing { folder: folder.to_owned() });
-        }
         let lock = lock(folder)?;
+        if kek_change::is_begun(folder) {
+            return Err(StoreError::KekChanging { folder: folder.to_owned() });
+        }
+        Self::open_with(folder, token::open(folder, Holder::KeyStore)?, lock)
+    }
+
+    /// Opens it with this token.
+    pub(crate) fn open_with(folder: &Path, token: Token, lock: File) -> Result<Self, StoreError> {
         let entries: Box<dyn KeyStore> = Box::new(SledStore::new(folder));
-        let token = token::open(folder, Holder::KeyStore)?;
         let kek = token.kek()?;
         let deks = scrubbed::<128, _>(|| Deks::read(&kek, &*entries))?;
         let system = System(read_value(&*entries, SYSTEM)?);
@@ -134,6 +141,26 @@ impl Store {
     #[must_use]
     pub fn token(&self) -> &Token {
         &self.token
+    }
+
+    /// Which key-encryption key wraps it.
+    #[must_use]
+    pub fn kek(&self) -> KekId {
+        self.deks.kek()
+    }
+
+    /// Opens everything that it holds once.
+    pub(crate) fn read_through(&self) -> Result<(), StoreError> {
+        self.each_record(&|_| true, &mut |_, _| Ok(()))?;
+        self.each_credential(&mut |_| Ok(()))?;
+        self.entries.read(&[Group::prefix()], &mut |key, value| {
+            let group = Group::read(key, value)?;
+            group
+                .keys
+                .iter()
+                .try_for_each(|held| self.open_group(group.gid, held.epoch, &held.sealed).map(drop))
+        })?;
+        self.trust().map(drop)
     }
 
     /// How many devices it holds.
@@ -282,7 +309,11 @@ fn read_value(entries: &dyn KeyStore, name: &'static str) -> Result<[u8; 8], Sto
     value.and_then(|value| value.try_into().ok()).ok_or(StoreError::Value { name })
 }
 
-fn lock(folder: &Path) -> Result<File, StoreError> {
+/// Waits a moment for a store to be free, and holds it.
+pub(crate) fn lock(folder: &Path) -> Result<File, StoreError> {
+    if !folder.is_dir() {
+        return Err(StoreError::Missing { folder: folder.to_owned() });
+    }
     let path: PathBuf = folder.join(LOCK);
     let file = File::create(&path).map_err(StoreError::io(&path))?;
     let until = Instant::now() + LOCK_WAIT;

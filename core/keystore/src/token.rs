@@ -16,6 +16,7 @@ pub mod ceremony;
 mod config;
 mod error;
 mod file;
+pub(crate) mod kek;
 mod object;
 mod pin;
 mod pkcs11;
@@ -33,6 +34,7 @@ use seal::signature::{SIGNATURE_LEN, Signer, VerifyingKey};
 
 pub use config::{Config, HolderConfig, TOKENS_FILE};
 pub use error::TokenError;
+pub(crate) use file::write as write_file;
 pub use object::{Holder, Object};
 pub use pin::PinSource;
 use provider::Provider;

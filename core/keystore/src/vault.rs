@@ -113,6 +113,15 @@ impl Vault {
         Ok(count)
     }
 
+    /// Whether the store says that a device is revoked. What was revoked since it was written last the
+    /// [`Directory`](crate::Directory) knows.
+    ///
+    /// # Errors
+    /// [`StoreError::Bucket`] when its credential does not open; those of the database.
+    pub fn is_revoked(&self, dev: Dev) -> Result<bool, StoreError> {
+        Ok(self.store.credential(dev)?.is_some_and(|found| found.revoked))
+    }
+
     /// The record of a new association, sealed as it will stand in the store: for the journal's record 3 and
     /// for `Order::Register`.
     ///

@@ -3,26 +3,34 @@
 // clippy.toml's leave for tests reaches only the test functions themselves, not what helps them.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+use std::path::Path;
+use std::sync::Arc;
+
 use c1222::ApTitleBuf;
 use keystore::sample::{self, Sample};
 use keystore::shipment::Shipment;
-use keystore::{Directory, FOLDER, Kind, NewDevice, ProfileId, Standing, Store};
+use keystore::{Change, Directory, FOLDER, Kind, NewAssociation, NewDevice, ProfileId, Standing, Store};
 use metergraph_keystore as keystore;
 use seal::ids::{Dev, Sid};
+use seal::secret::Prk;
 
 const PROFILE: &[u8] = b"name = \"residential\"\n";
 
-/// Ten lab devices, the last two of them classic.
-fn directory() -> Directory {
-    let state = tempfile::tempdir().unwrap();
-    let folder = state.path().join(FOLDER);
+/// A store of ten lab devices, the last two of them classic, in this folder.
+fn store(state: &Path) -> Store {
+    let folder = state.join(FOLDER);
     Store::init(&folder, None).unwrap();
     let mut text = Vec::new();
     sample::write(&Sample { devices: 10, classic: 2, profile: "p.toml" }, &mut text).unwrap();
     let shipment = Shipment::read(&text[..]).unwrap_or_else(|error| panic!("{error}"));
     let mut store = Store::open(&folder).unwrap();
     store.import(&shipment, &|_| Some(PROFILE.to_vec()), true).unwrap();
-    store.directory().unwrap()
+    store
+}
+
+fn directory() -> Directory {
+    let state = tempfile::tempdir().unwrap();
+    store(state.path()).directory().unwrap()
 }
 
 fn insert(directory: &Directory, sid: Sid, dev: Dev) {
@@ -74,10 +82,15 @@ fn the_proven_association_of_a_device_is_the_one_in_use() {
     directory.retired(new);
     directory.proved(dev, new);
     assert_eq!((directory.sid(dev), directory.standing(new)), (Some(next), Some(Standing::Retired)));
-    directory.revoked(next);
+    assert_eq!(directory.revoke(dev), [new, next], "what is erased is over");
     directory.gone(next);
     assert_eq!((directory.sid(dev), directory.standing(next)), (None, Some(Standing::Revoked)));
-    assert_eq!((directory.devices(), directory.sids().count()), (9, 10));
+    assert_eq!((directory.devices(), directory.sids().count()), (9, 9));
+    // One that was on its way is no more than those.
+    insert(&directory, Sid(0x22), dev);
+    directory.proved(dev, Sid(0x22));
+    assert_eq!((directory.sid(dev), directory.standing(Sid(0x22))), (None, Some(Standing::Revoked)));
+    assert_eq!(directory.devices(), 9);
 }
 
 #[test]
@@ -104,4 +117,72 @@ fn slots_go_on_behind_what_is_known() {
     slots.open();
     let given: Vec<u32> = (0..3).map(|_| slots.allocate().unwrap().0).collect();
     assert_eq!(given, [10, 12, 13]);
+}
+
+/// What the journal tells of a registration of the device of this lab association.
+fn registered(store: &Arc<Store>, of: Sid, sid: Sid) -> Change {
+    let directory = store.directory().unwrap();
+    let device = directory.device(of).unwrap();
+    let (dev, title, esn, profile) = (device.dev, device.title(), device.esn(), device.profile);
+    let new = NewAssociation { sid, dev, prk: &Prk::from_octets([7; 32]), title, esn, profile };
+    let sealed = store.vault().seal_association(&new).unwrap().into();
+    Change::Association { sid, dev, sealed }
+}
+
+#[test]
+fn a_start_knows_a_classic_device_that_has_registered_as_such_also_when_its_keys_are_erased() {
+    let state = tempfile::tempdir().unwrap();
+    let store = Arc::new(store(state.path()));
+    let (old, new, spare) = (Sid(8), Sid(0x30), Sid(0x31));
+    let (dev, title) = {
+        let directory = store.directory().unwrap();
+        let device = directory.device(old).unwrap();
+        (device.dev, ApTitleBuf::from(device.title()))
+    };
+    // A spare one that was never used stands in a partition before the proven one, or behind it.
+    let changes = [registered(&store, old, spare), registered(&store, old, new)];
+    store.apply(&changes, 0).unwrap();
+    let directory = store.directory().unwrap();
+    assert_eq!((directory.classic(title.as_title()), directory.sid(dev)), (Some(old), Some(old)));
+    assert!(!directory.is_registered(title.as_title()));
+    store.apply(&[Change::Proved { sid: new }], 0).unwrap();
+    let look = || {
+        let directory = store.directory().unwrap();
+        assert_eq!((directory.classic(title.as_title()), directory.sid(dev)), (None, Some(new)));
+        assert!(directory.is_registered(title.as_title()));
+        assert_eq!(directory.devices(), 10);
+        directory.classic_standing(title.as_title())
+    };
+    assert_eq!(look(), Some(Standing::Retired), "nobody has written down that it is");
+    store.apply(&[Change::Retired { sid: old, until: 5 }], 0).unwrap();
+    assert_eq!(look(), Some(Standing::Retired));
+    store.sweep(0..1024, 5).unwrap();
+    assert_eq!(look(), None);
+    let other = store.directory().unwrap();
+    let other = other.device(Sid(9)).unwrap();
+    assert!(!store.directory().unwrap().is_registered(other.title()));
+}
+
+#[test]
+fn a_device_is_revoked_as_a_whole() {
+    let state = tempfile::tempdir().unwrap();
+    let store = Arc::new(store(state.path()));
+    let (old, new, late) = (Sid(3), Sid(0x30), Sid(0x31));
+    let dev = store.directory().unwrap().dev(old).unwrap();
+    let late_change = registered(&store, old, late);
+    store.apply(&[registered(&store, old, new), Change::Proved { sid: new }], 0).unwrap();
+    // What was on its way is in the store without its keys.
+    let applied = store.apply(&[Change::Revoked { dev, sid: old }, late_change], 0).unwrap();
+    assert_eq!((applied.gone.len(), applied.odd), (2, 0));
+    let directory = store.directory().unwrap();
+    for sid in [old, new, late] {
+        assert_eq!(directory.standing(sid), Some(Standing::Revoked), "{sid}");
+    }
+    assert_eq!((directory.sid(dev), directory.is_revoked(dev), directory.devices()), (None, true, 9));
+    assert_eq!(directory.unerased(), [(dev, new)]);
+    store.apply(&[Change::Revoked { dev, sid: new }], 0).unwrap();
+    assert!(store.directory().unwrap().unerased().is_empty());
+    let mut kept = 0;
+    store.vault().load(&|_| true, &mut |stored| kept += usize::from(stored.dev == dev)).unwrap();
+    assert_eq!(kept, 0);
 }

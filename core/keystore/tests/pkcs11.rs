@@ -89,7 +89,7 @@ fn a_key_store_stands_on_a_token() {
         ceremony::create(&other, true).unwrap();
         other.write(&folder).unwrap();
         assert!(
-            matches!(Store::open(&folder), Err(StoreError::WrongKek { token }) if token == "token `mg-keys-2`")
+            matches!(Store::open(&folder), Err(StoreError::WrongKek { token, .. }) if token == "token `mg-keys-2`")
         );
     });
 }

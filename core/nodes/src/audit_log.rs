@@ -4,7 +4,7 @@
 //! Entries are sealed by a data key of the log's own, drawn at its first start and wrapped by the KEK.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,8 @@ use crate::record::{self, Audit};
 
 /// What the seal of an entry covers beside it: that it is one.
 pub const ABOUT: &[u8] = b"audit";
+/// The file of its wrapped data key.
+pub const KEY_FILE: &str = "audit.key";
 /// How long the journal is waited for between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 /// Batches on their way to the journal.
@@ -86,7 +88,7 @@ impl NodeKind for AuditLogKind {
 /// Unwraps the log's data key; draws it where there is none.
 fn data_key(store: &Store, folder: &Path) -> Result<Dek, String> {
     let kek = store.token().kek().map_err(|error| error.to_string())?;
-    let path = folder.join("audit.key");
+    let path = folder.join(KEY_FILE);
     let io = |error: std::io::Error| format!("{}: {error}", path.display());
     if path.exists() {
         let wrapped = fs::read(&path).map_err(io)?;
@@ -99,13 +101,21 @@ fn data_key(store: &Store, folder: &Path) -> Result<Dek, String> {
     let key = Key256::from_octets(*octets);
     let wrapped = kek.wrap(&key).map_err(|error| error.to_string())?;
     fs::create_dir_all(folder).map_err(io)?;
-    let unfinished = path.with_extension("new");
-    let mut file = File::create(&unfinished).map_err(io)?;
-    file.write_all(&wrapped).map_err(io)?;
-    file.sync_all().map_err(io)?;
-    fs::rename(&unfinished, &path).map_err(io)?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
+    write_key(&path, &wrapped).map_err(io)?;
     Ok(Dek::new(&key))
+}
+
+/// Writes the file of a wrapped data key, whole or not at all.
+///
+/// # Errors
+/// Those of the file system.
+pub fn write_key(path: &Path, wrapped: &[u8]) -> io::Result<()> {
+    let unfinished = path.with_extension("new");
+    let mut file = File::create(&unfinished)?;
+    file.write_all(wrapped)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 struct AuditLog {

@@ -20,6 +20,10 @@ impl<'a> Fields<'a> {
         self.take().map(u32::from_be_bytes)
     }
 
+    pub(crate) fn u16(&mut self) -> Option<u16> {
+        self.take().map(u16::from_be_bytes)
+    }
+
     pub(crate) fn u64(&mut self) -> Option<u64> {
         self.take().map(u64::from_be_bytes)
     }
@@ -42,7 +46,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn epoch(&mut self) -> Option<Epoch> {
-        self.take().map(u16::from_be_bytes).map(Epoch)
+        self.u16().map(Epoch)
     }
 
     /// All that is left.

@@ -6,6 +6,7 @@ mod fence;
 mod follower;
 mod offline;
 mod protection;
+mod raising;
 mod rekey;
 mod restore;
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 use keystore::{Credentials, Directory, Slots, Store};
 use node::{
     BuildError, Config, Context, Env, FieldSpec, FieldType, InputSpec, KindSpec, Next, NodeError, NodeKind,
-    OutputSpec, PortType, Reason, Severity, Source, Worker,
+    OutputSpec, PortType, Worker,
 };
 
 use crate::journal::{FileLayer, Log};
@@ -24,10 +25,14 @@ pub use fence::{Fence, FenceError, incarnation_mark, set_incarnation_mark};
 pub use follower::CURSOR;
 use follower::Follower;
 pub use offline::{OfflineError, catch_up};
+use raising::Raising;
 pub use restore::{Outcome as Restored, Restore, RestoreError};
 
 /// The service that nodes name in their `keys`.
 pub const SERVICE: &str = "keys";
+
+/// How often the fence is looked at where no journal is followed.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The node kind.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,7 +64,7 @@ impl NodeKind for KeyStoreKind {
                 port_type: PortType::Events,
                 required: false,
                 max: 8,
-                about: "A closed fence, a store that cannot be written, keys that are not protected.",
+                about: "A fence that is closed or opens late, a store that cannot be written, keys that are not protected.",
             }],
             provides: vec![SERVICE],
             instances: None,
@@ -150,16 +155,16 @@ impl Worker for Keeper {
             Some(log) => (log.files(), log.folder().to_owned()),
             None => (FileLayer::of(&self.env), self.folder.clone()),
         };
-        if let Err(error) = self.fence.raise(&*files, &folder) {
-            let detail = error.to_string();
-            context.events.report(Reason(error.code()), Severity::Alarm, Source::Node, || detail);
-        }
+        let mut raising = Raising::new(&self.env, &self.fence, files, folder);
+        raising.turn(context);
         match log {
-            Some(log) => Follower::new(self, &log).run(context),
+            Some(log) => Follower::new(self, &log, raising).run(context),
             None => {
                 // Nothing is registered, so nothing changes.
                 self.slots.open();
-                while !matches!(context.next(Duration::from_secs(60))?, Next::Finished) {}
+                while !matches!(context.next(LOOK)?, Next::Finished) {
+                    raising.turn(context);
+                }
                 Ok(())
             }
         }

@@ -4,14 +4,15 @@
 //! The shard is the association's partition modulo the number of shards: sticky, whatever the link, and
 //! even, since slots are given out one after the other. Frames of a pair of link and association that was
 //! refused too often are refused here, before they cost a decryption (security layer §6). Readings never wait
-//! for a registration: what the registrar has no room for is refused (SEC-REG-BUSY).
+//! for a registration: what the registrar has no room for is refused (SEC-REG-BUSY), without an answer: devices
+//! back off by themselves (security layer §5, §10).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use c1222::carriage::{self, Place};
-use c1222::{Apdu, Epsem, Leniency, SecurityMode, ServiceCode};
-use keystore::Directory;
+use c1222::{ApTitle, Apdu, Epsem, Leniency, SecurityMode, ServiceCode};
+use keystore::{Directory, Standing};
 use node::{
     Batch, BatchPool, BuildError, Config, Context, Env, Frame, InputSpec, KindSpec, Next, NodeError,
     NodeKind, OutputSpec, PortType, Reason, Source, Worker,
@@ -208,10 +209,22 @@ impl LoadBalancer {
             }
             Place::Classic | Place::Clear => {
                 let sid = found.calling.and_then(|title| self.directory.classic(title));
-                let sid =
-                    sid.ok_or_else(|| (reasons::UP_UNKNOWN, format!("no classic device {}", title())))?;
+                let eax = found.place == Place::Classic;
+                let sid = sid.ok_or_else(|| self.no_classic(found.calling.filter(|_| eax), title()))?;
                 Ok(Way::Shard(sid, Located::Classic { sid: sid.0 }))
             }
+        }
+    }
+
+    /// Why a message is refused that comes from no classic device: a revoked one, or one that has registered and
+    /// is not heard in EAX' (security layer §9).
+    fn no_classic(&self, calling: Option<ApTitle<'_>>, title: String) -> (Reason, String) {
+        let registered = || calling.is_some_and(|title| self.directory.is_registered(title));
+        match calling.and_then(|title| self.directory.classic_standing(title)) {
+            Some(Standing::Revoked) => (reasons::UP_REVOKED, format!("classic device {title} is revoked")),
+            Some(Standing::Retired) => (reasons::LEGACY, format!("device {title} has registered")),
+            _ if registered() => (reasons::LEGACY, format!("device {title} has registered")),
+            _ => (reasons::UP_UNKNOWN, format!("no classic device {title}")),
         }
     }
 }

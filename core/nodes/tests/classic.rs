@@ -102,7 +102,7 @@ fn each_refusal_has_its_name() {
     refused(&graph, &device.seal(&Message { calling: stranger, ..message.clone() }), "SEC-UP-UNKNOWN");
     // A device of profile 1 is none of EAX'.
     let modern = site.devices[0].title.clone();
-    refused(&graph, &device.seal(&Message { calling: modern, ..message.clone() }), "SEC-UP-UNKNOWN");
+    refused(&graph, &device.seal(&Message { calling: modern, ..message.clone() }), "SEC-LEGACY");
     refused(&graph, &device.seal(&with_mode(&message, SecurityMode::Clear)), "clear");
     let clear = Message { iv: None, ..with_mode(&message, SecurityMode::Clear) };
     refused(&graph, &device.seal(&clear), "clear");

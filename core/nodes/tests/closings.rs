@@ -262,9 +262,8 @@ impl Means for Clocked {
     }
 }
 
-#[test]
-fn after_a_clock_that_stepped_back_nothing_is_signed_and_reading_goes_on() {
-    let mut world = World::new();
+/// A graph whose signer has its time from a clock that the test sets.
+fn clocked(world: &World) -> (Wishes, Arc<AtomicI64>) {
     let ahead = Arc::new(AtomicI64::new(0));
     let (folder, clock) = (world.site.state().join(keystore::FOLDER), Arc::clone(&ahead));
     let lend = move |services: &Services| {
@@ -277,7 +276,13 @@ fn after_a_clock_that_stepped_back_nothing_is_signed_and_reading_goes_on() {
         };
         services.provide("keys", Arc::new(Lent(Arc::new(means))));
     };
-    let wishes = Wishes { lend: Some(Arc::new(lend)), ..world.wishes() };
+    (Wishes { lend: Some(Arc::new(lend)), ..world.wishes() }, ahead)
+}
+
+#[test]
+fn after_a_clock_that_stepped_back_nothing_is_signed_and_reading_goes_on() {
+    let mut world = World::new();
+    let (wishes, ahead) = clocked(&world);
     world.start(&wishes);
     world.is_open();
     ahead.store(-60_000, Ordering::SeqCst);
@@ -290,6 +295,23 @@ fn after_a_clock_that_stepped_back_nothing_is_signed_and_reading_goes_on() {
     ahead.store(-1000, Ordering::SeqCst);
     world.is_open();
     ahead.store(0, Ordering::SeqCst);
+    world.is_open();
+    world.judge();
+}
+
+#[test]
+fn after_a_clock_that_stepped_forward_nothing_is_signed_until_it_is_put_right() {
+    let mut world = World::new();
+    let (wishes, ahead) = clocked(&world);
+    world.start(&wishes);
+    world.is_open();
+    ahead.store(3_600_000, Ordering::SeqCst);
+    world.is_closed("SEC-SEQ");
+    ahead.store(0, Ordering::SeqCst);
+    world.is_open();
+    // Nothing in the log is of that hour.
+    world.graph.take().unwrap().kill();
+    world.start(&wishes);
     world.is_open();
     world.judge();
 }

@@ -11,6 +11,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use c1222::epsem::ResponseControl;
@@ -21,9 +22,10 @@ use common::site::Site;
 use common::{Random, wait_for};
 use journal::Position;
 use journal::files::{Files, ForgetfulFiles};
+use keystore::{NewDevice, Slots};
 use metergraph_nodes::record::{Origin, RESERVATION, Report};
 use node::{NodeState, Source};
-use seal::ids::{Epoch, Sid};
+use seal::ids::{Dev, Epoch, Sid};
 use sha2::{Digest, Sha256};
 
 const HOUR: u64 = 3600;
@@ -321,6 +323,34 @@ fn a_range_without_readings_is_passed_without_a_file() {
     egress.export(&[]);
     assert!(site.exports().is_empty());
     assert_eq!(egress.log.cursors().load("mdm").unwrap().unwrap().position, end);
+}
+
+#[test]
+fn a_report_of_whom_only_the_journal_tells_yet_is_waited_for() {
+    let (site, _) = Site::forgetful(1, 0);
+    let egress = Egress::new(&site);
+    // As after a start: the key store has not read the journal yet.
+    egress.services.provide("keys", Arc::new(site.directory.slots()));
+    let slots = egress.services.find::<Slots>("keys").unwrap();
+    let known = site.directory.device(site.devices[0].sid).unwrap();
+    let (dev, sid) = (Dev([7; 8]), Sid::new(0, 99).unwrap());
+    let mut writer = egress.writer();
+    append(&mut writer, [(report(dev, sid, 1), body(NEW_YEAR, [1, 2], [1, 2, 3, 4]))], 1);
+    writer.close().unwrap();
+    egress.orders.drain();
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| egress.run(&[]));
+        // One that does not wait has ended long before that.
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(if run.is_finished() { 0 } else { 10 }));
+        }
+        let (title, profile) = (known.title(), known.profile);
+        site.directory.insert(&NewDevice { sid, dev, title, esn: "7", profile });
+        slots.open();
+        run.join().unwrap().unwrap();
+    });
+    assert_eq!(site.exported(), vec![format!("{dev}-250-1"); 6]);
+    assert_eq!(egress.sum("metergraph_reports_unreadable_total"), 0);
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn frames(shown: &mut Shown) {
     let log = Log::new(Arc::new(files.clone()), site.state().join("journal"));
     let mut writer = Writer::open(log.files(), log.folder(), SETTINGS, log.durable()).unwrap();
     let mut octets = Vec::new();
-    Reservation { sid, epoch, floor: STOP_AT }.write(&mut octets);
+    Reservation { sid, epoch, floor: STOP_AT, day: 0 }.write(&mut octets);
     writer.append(record::RESERVATION, &octets).unwrap();
     writer.commit().unwrap();
     writer.close().unwrap();

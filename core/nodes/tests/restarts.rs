@@ -12,12 +12,17 @@
 mod common;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use common::device::{carry, layout, plain};
+use common::device::{Device, carry, layout, plain};
+use common::egress::SETTINGS;
 use common::fleet::Fleet;
 use common::graph::{Graph, Wishes};
 use common::site::Site;
 use common::{Random, wait_for};
+use journal::Writer;
+use metergraph_nodes::journal::Log;
+use metergraph_nodes::record::{self, Record, Reservation};
 use seal::frame::{FrameType, HEAD_LEN};
 use seal::ids::Sid;
 
@@ -213,6 +218,47 @@ fn no_counter_of_an_acknowledgement_comes_again() {
     // Each block is reserved before it is used.
     let floors: Vec<u32> = site.reservations().iter().map(|reserved| reserved.floor).collect();
     assert!(floors.windows(2).all(|pair| pair[0] < pair[1]) && used.iter().max() < floors.last());
+}
+
+#[test]
+fn a_day_has_so_many_blocks_whatever_starts_anew() {
+    const BLOCKS: u32 = 1024;
+    let (site, files) = Site::forgetful(1, 0);
+    let Device { sid, epoch, .. } = site.devices[0];
+    let device = &site.devices[0];
+    // A clock that ran ahead has all but one of a later day, and is set back.
+    let day = (common::meter::now() / 86_400) as u16 + 2;
+    let log = Log::new(Arc::new(files.clone()), site.state().join("journal"));
+    let mut writer = Writer::open(log.files(), log.folder(), SETTINGS, log.durable()).unwrap();
+    for block in 1..BLOCKS {
+        let mut octets = Vec::new();
+        Reservation { sid, epoch, floor: block * 64, day }.write(&mut octets);
+        writer.append(record::RESERVATION, &octets).unwrap();
+    }
+    writer.commit().unwrap();
+    writer.close().unwrap();
+
+    let graph = Graph::start(&site);
+    graph.send(1, &[device.report(0, &plain())]);
+    let (head, _) = device.open(&graph.next_sent().1).unwrap();
+    assert!(head.seq >= (BLOCKS - 1) * 64, "the last block of the day");
+    drop(graph.drain());
+    assert_eq!(site.reservations().last().unwrap().day, day, "the day only rises");
+    // From the checkpoint, and after a cut from there and the journal.
+    for (life, cut) in [(1, false), (2, true), (3, false)] {
+        let graph = Graph::start(&site);
+        graph.send(1, &[device.report(life, &plain())]);
+        wait_for("the refusal", || {
+            graph.events().iter().any(|event| event.reason.0 == "SEC-SEQ").then_some(())
+        });
+        if cut {
+            graph.kill();
+            files.cut(u64::from(life));
+        } else {
+            assert!(graph.drain().sent().is_empty(), "nothing is sealed");
+        }
+    }
+    assert_eq!(site.reservations().len(), BLOCKS as usize);
 }
 
 #[test]

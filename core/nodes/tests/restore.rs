@@ -110,10 +110,16 @@ fn lose(state: &Path, backup: &Path, tokens: &[std::path::PathBuf]) {
 }
 
 fn restore(site: &Site, forced: bool) -> Result<Restored, RestoreError> {
+    restore_later(site, forced, 0)
+}
+
+/// As [`restore`], so many days from now.
+fn restore_later(site: &Site, forced: bool, days: u64) -> Result<Restored, RestoreError> {
     let store = Arc::new(Store::open(&site.state().join(FOLDER)).unwrap());
     let (files, folder) = (Arc::clone(&site.files), site.state().join("journal"));
     let settings = Settings { segment_octets: 1 << 20, ..Settings::default() };
-    Restore { store: &store, files, folder, settings, days: DAYS, forced }.run()
+    let now = node::event::unix_ns() / 1_000_000_000 + days * 86_400;
+    Restore { store: &store, files, folder, settings, days: DAYS, now, forced }.run()
 }
 
 fn may_seal(graph: &Graph) -> bool {
@@ -178,6 +184,10 @@ fn a_backup_goes_on_without_a_nonce_twice_or_a_replay() {
     join(&graph, &mut desk, &mut meters);
     broadcast(&graph, &mut desk, &mut meters);
     until("answers", &graph, &mut desk, &mut meters, heard);
+    // What the backup knows.
+    let known: Vec<Vec<u8>> = meters.iter_mut().map(|meter| meter.up(FrameType::Report, &plain())).collect();
+    graph.send(1, &known);
+    until("acknowledgements", &graph, &mut desk, &mut meters, heard);
     drop(graph.drain());
     copy(&state, backup.path(), &tokens);
 
@@ -214,7 +224,12 @@ fn a_backup_goes_on_without_a_nonce_twice_or_a_replay() {
     drop(graph.drain());
     lose(&state, backup.path(), &tokens);
 
-    let restored = restore(&site, false).unwrap();
+    // Its newest report says that it cannot be as young as that.
+    for forced in [false, true] {
+        let refused = restore_later(&site, forced, 5);
+        assert!(matches!(refused, Err(RestoreError::Younger { days: DAYS, needed: 5 })), "{refused:?}");
+    }
+    let restored = restore_later(&site, false, u64::from(DAYS)).unwrap();
     assert_eq!((restored.associations, restored.group_epochs, restored.skip), (6, 1, SKIP));
     assert!(matches!(restore(&site, false), Err(RestoreError::Ours { .. })), "it is our own now");
 
@@ -228,7 +243,13 @@ fn a_backup_goes_on_without_a_nonce_twice_or_a_replay() {
         let refused = graph.refused("SEC-FENCE");
         graph.send(1, &lost);
         wait_for("refusals", || (graph.refused("SEC-FENCE") == refused + lost.len() as u64).then_some(()));
-        drop(graph.drain());
+        // What the backup knows may be old: no acknowledgement says that it came.
+        let duplicates = || graph.sum("metergraph_frames_duplicate_total", None);
+        graph.send(1, &known);
+        wait_for("the duplicates", || (duplicates() == known.len() as u64).then_some(()));
+        let graph = graph.drain();
+        assert!(graph.sent().is_empty(), "a gated association acknowledges nothing");
+        assert_eq!(graph.sum("metergraph_acknowledgements_total", None), 0);
     }
     let graph = Graph::start_with(&site, &wishes());
     // A device that does not ratchet proves the challenge under an epoch that the lost life may have used.

@@ -43,6 +43,7 @@ impl Plugin {
     fn describe(self, path: &Path, digest: &Sha256Digest) -> Result<Description, TransportError> {
         Description::read(
             path,
+            "native",
             (self.name, self.version),
             (self.table.abi_major, self.table.abi_minor),
             digest,

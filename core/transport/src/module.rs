@@ -21,6 +21,8 @@ pub struct Description {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// What it is made of: `native` or `component`.
+    pub kind: &'static str,
     /// Version of the transport contract, `MAJOR.MINOR`.
     pub contract: String,
     /// SHA-256 of its file, 64 hex digits: what a graph pins.
@@ -55,6 +57,7 @@ impl Description {
     /// [`TransportError::Malformed`], when a text is not what it has to be.
     pub fn read(
         path: &Path,
+        kind: &'static str,
         (name, version): (&str, &str),
         (major, minor): (u32, u32),
         digest: &Sha256Digest,
@@ -68,6 +71,7 @@ impl Description {
         Ok(Self {
             name: name.to_owned(),
             version: version.to_owned(),
+            kind,
             contract: format!("{major}.{minor}"),
             sha256: hex(digest),
             config_schema,

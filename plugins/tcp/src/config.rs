@@ -11,6 +11,12 @@ pub const GRANTS: &str = r#"[
 /// JSON Schema of the configuration.
 pub const SCHEMA: &str = include_str!("config.schema.json");
 
+/// Most octets that may wait on all links; less where memory ends before.
+const TX_TOTAL_MAX: usize = match 1_usize.checked_shl(34) {
+    Some(octets) => octets,
+    None => usize::MAX >> 1,
+};
+
 /// A peer to be dialled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -76,7 +82,7 @@ impl Config {
             links_max: keys.number("links_max", 1, 1_000_000, 10_000)?,
             frame_max: keys.number("frame_max", 64, 1_048_576, 32_767)?,
             tx_queue_octets: keys.number("tx_queue_octets", 1024, 1 << 30, 262_144)?,
-            tx_total_octets: keys.number("tx_total_octets", 1024, 1 << 34, 67_108_864)?,
+            tx_total_octets: keys.number("tx_total_octets", 1024, TX_TOTAL_MAX, 67_108_864)?,
         };
         if let Some(unknown) = keys.map.keys().next() {
             return Err(format!("unknown key `{unknown}`"));

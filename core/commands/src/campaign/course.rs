@@ -18,6 +18,14 @@ pub(super) enum Broadcast {
     Ended,
 }
 
+/// How far a group is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Telling {
+    pub(super) broadcast: Broadcast,
+    /// Commands that were taken for it.
+    pub(super) tries: u8,
+}
+
 /// Commands that a device got alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tries {
@@ -35,7 +43,10 @@ pub(super) struct Course {
     pub(super) group: Option<Gid>,
     pub(super) challenge: [u8; 8],
     pub(super) issued: bool,
-    pub(super) broadcast: Broadcast,
+    /// Groups for which a command was taken: one, but after a restore.
+    pub(super) groups: BTreeMap<Gid, Telling>,
+    /// Groups are told no more.
+    pub(super) told: bool,
     pub(super) paused: bool,
     /// Associations that there were when it finished.
     pub(super) total: Option<u64>,
@@ -56,7 +67,8 @@ impl Course {
             group,
             challenge,
             issued: false,
-            broadcast: Broadcast::Before,
+            groups: BTreeMap::new(),
+            told: false,
             paused: false,
             total: None,
             proved: Devs::new(),
@@ -71,10 +83,47 @@ impl Course {
         match self {
             Self { total: Some(_), .. } => CampaignState::Finished,
             Self { paused: true, .. } => CampaignState::Paused,
-            Self { group: Some(_), broadcast: Broadcast::Before | Broadcast::Open, .. } => {
+            Self { group: Some(_), told: false, .. } => CampaignState::Broadcast,
+            Self { told: false, groups, .. }
+                if groups.values().any(|telling| telling.broadcast == Broadcast::Open) =>
+            {
                 CampaignState::Broadcast
             }
             _ => CampaignState::CatchUp,
+        }
+    }
+
+    /// Where a group's command is.
+    pub(super) fn broadcast(&self, gid: Gid) -> Broadcast {
+        match self.groups.get(&gid) {
+            _ if self.told => Broadcast::Ended,
+            Some(telling) => telling.broadcast,
+            None => Broadcast::Before,
+        }
+    }
+
+    /// A command to a group was taken.
+    pub(super) fn tell(&mut self, gid: Gid) {
+        let telling = self.groups.entry(gid).or_insert(Telling { broadcast: Broadcast::Before, tries: 0 });
+        telling.broadcast = telling.broadcast.max(Broadcast::Open);
+        telling.tries = telling.tries.saturating_add(1);
+    }
+
+    /// As a checkpoint tells it, which has told the command that is under way before.
+    pub(super) fn kept(&mut self, gid: Gid, tries: u8, ended: bool) {
+        let telling = self.groups.entry(gid).or_insert(Telling { broadcast: Broadcast::Before, tries });
+        telling.tries = tries;
+        if ended {
+            telling.broadcast = Broadcast::Ended;
+        }
+    }
+
+    /// A group's command has ended. Where there are several, one that was not signed is asked for again.
+    pub(super) fn told(&mut self, gid: Gid, refused: bool) {
+        self.told |= self.group == Some(gid);
+        if let Some(telling) = self.groups.get_mut(&gid) {
+            let again = refused && telling.tries < u8::MAX;
+            telling.broadcast = if again { Broadcast::Before } else { Broadcast::Ended };
         }
     }
 
@@ -96,7 +145,7 @@ impl Course {
 
     pub(super) fn finish(&mut self, total: u64) {
         self.total = Some(total);
-        self.broadcast = Broadcast::Ended;
+        (self.told, self.groups) = (true, BTreeMap::new());
         self.tries = BTreeMap::new();
         self.targets = HashMap::new();
         self.open = Devs::new();
@@ -113,8 +162,8 @@ pub(super) struct Going {
     pub(super) due: u64,
     /// When the shards were asked to issue.
     pub(super) issue_at: Option<u64>,
-    /// When the group's command was asked for.
-    pub(super) broadcast_at: Option<u64>,
+    /// When each group's command was asked for, or refused.
+    pub(super) broadcast_at: BTreeMap<Gid, u64>,
     /// Devices that are told next, and when all were looked through.
     pub(super) queue: Vec<Dev>,
     pub(super) scan_at: u64,

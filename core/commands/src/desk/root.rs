@@ -7,6 +7,7 @@ use seal::ids::System;
 use seal::signature::{VerifyingKey, sha256};
 
 use super::{Desk, Taken};
+use crate::audit::AuditEntry;
 use crate::front::{CommandId, Refusal, Roles, SignedSubmission};
 use crate::intent::{Intent, REQUESTER_MAX};
 
@@ -36,6 +37,9 @@ pub enum RootError {
     /// Not the next.
     #[error("SEC-SEQ: root has used counter {0}, or a later one, for another command to the same")]
     Counter(u32),
+    /// The audit log has not got it: nothing may act that it does not know.
+    #[error("SEC-AUDIT: the audit log cannot be written")]
+    Audit,
 }
 
 impl RootError {
@@ -47,6 +51,7 @@ impl RootError {
             Self::Skid(_) | Self::NoRoot | Self::When(_) => "SEC-CMD-POLICY",
             Self::Signature => "SEC-CMD-APPROVAL",
             Self::Counter(_) => "SEC-SEQ",
+            Self::Audit => "SEC-AUDIT",
         }
     }
 }
@@ -155,6 +160,43 @@ fn word(body: &[u8]) -> Result<&'static str, RootError> {
         first = first.or(Some(word));
     }
     first.ok_or(RootError::Class("the list is empty"))
+}
+
+impl RootError {
+    /// What the audit log is told of octets that were not taken for this reason.
+    #[must_use]
+    pub fn audit(&self, submission: &SignedSubmission, time_ms: u64) -> AuditEntry {
+        AuditEntry {
+            time_ms,
+            code: self.code().to_owned(),
+            actor: submission.requester.clone(),
+            scope: submission.addressee.scope().0.to_vec(),
+            message: Vec::new(),
+            digest: sha256(&submission.octets).to_vec(),
+            result: self.to_string(),
+            count: 1,
+        }
+    }
+}
+
+impl Taken {
+    /// What the audit log must have before a command of root's is written, and so before it can be sent
+    /// (security layer §7, §11).
+    #[must_use]
+    pub fn audit(&self, time_ms: u64) -> AuditEntry {
+        let signed = self.signed.as_deref().and_then(SignedCommand::read);
+        let ctr = signed.map_or(0, |signed| signed.command.ctr);
+        AuditEntry {
+            time_ms,
+            code: "command".to_owned(),
+            actor: self.requester.clone(),
+            scope: self.addressee.scope().0.to_vec(),
+            message: self.id.0.to_vec(),
+            digest: self.digest.to_vec(),
+            result: format!("class {}, skid {ROOT}, ctr {ctr}: signed by root", self.class.octet()),
+            count: self.device().map_or(self.members, |_| 1),
+        }
+    }
 }
 
 impl Desk {

@@ -9,7 +9,7 @@ use seal::ids::{Dev, Gid};
 
 use super::entry::{APPROVALS_MAX, Approval, End, Entry, Going, Signed, Told, refusal};
 use super::heard::{Heard, Taken};
-use super::{Action, Fleet, Settings};
+use super::{Action, Fleet, Settings, Unreadable};
 use crate::front::{
     By, CommandId, CommandState, CommandView, DeviceResult, Filter, Outcome, Page, Receipted, Refusal, Word,
 };
@@ -477,17 +477,18 @@ impl Answer {
         if told.taken.class != Class::Load {
             return Self { outcome: done(outcome.rest), receipt: None };
         }
-        // A class-3 result without a signature, or with one that is not the device's, proves nothing.
+        // A class-3 result without a signature, or with one that is not the device's or cannot be checked now,
+        // proves nothing.
         let unproven = Self { outcome: Outcome::Unknown, receipt: None };
         let digest = told.signed.as_ref().and_then(|signed| SignedCommand::read(&signed.octets));
         let (Some(executed), Some(signed)) = (outcome.executed(), digest) else { return unproven };
         let control::Executed { executed_at, signature, response } = executed;
         let receipt = Receipt { system: fleet.system(), dev, digest: signed.digest(), result, executed_at };
-        let verified = fleet.signing_key(dev).map(|key| receipt.verifies(&key, signature));
-        if verified == Some(false) {
-            return unproven;
-        }
-        let verified = verified.is_some();
+        let verified = match fleet.signing_key(dev) {
+            Ok(Some(key)) if receipt.verifies(&key, signature) => true,
+            Ok(None) => false,
+            Ok(Some(_)) | Err(Unreadable) => return unproven,
+        };
         let receipt = Some(Receipted { executed_at, signature: *signature, verified });
         Self { outcome: done(response), receipt }
     }

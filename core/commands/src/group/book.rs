@@ -7,6 +7,14 @@ use seal::ids::{Dev, Epoch};
 
 use super::Membership;
 
+/// Keys that are kept: the one in force, the one before, the next.
+const KEPT_MAX: usize = 3;
+/// An end device takes a key no further ahead of the one in force (security layer §7).
+const AHEAD_MAX: u16 = 16;
+/// Keys on the way to a restored group's next epoch that are kept beside: a backup that is nearly three years
+/// old needs so many. Members without the oldest ones have to join anew.
+const STEPS_MAX: usize = 64;
+
 /// What the log told of one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Book {
@@ -75,10 +83,55 @@ impl Book {
         self.keys.iter().rev().find(|key| u64::from(key.activate_at) <= now)
     }
 
-    /// The epoch of the next key; `None` behind the last one.
+    /// The epoch of the next key; `None` behind the last one. It skips no more than members take.
     pub(super) fn next_epoch(&self) -> Option<Epoch> {
         let next = self.keys.last().map_or(0, |last| u32::from(last.epoch.0).saturating_add(1));
-        u16::try_from(next.saturating_add(self.jump)).ok().map(Epoch)
+        // Where epochs end before what is to be skipped does, no step leads on.
+        u16::try_from(next.saturating_add(self.jump)).ok()?;
+        let skipped = self.jump.min(u32::from(AHEAD_MAX).saturating_sub(1));
+        u16::try_from(next.saturating_add(skipped)).ok().map(Epoch)
+    }
+
+    /// Whether the next key is only one on the way.
+    pub(super) fn steps(&self) -> bool {
+        self.jump >= u32::from(AHEAD_MAX)
+    }
+
+    /// A key of a later epoch. While it is not past all that is to be skipped, the next one is due at once.
+    pub(super) fn take(&mut self, key: GroupEpoch) {
+        let skipped = self
+            .keys
+            .last()
+            .map_or(key.epoch.0, |last| key.epoch.0.saturating_sub(last.epoch.0).saturating_sub(1));
+        let on_the_way = self.jump > u32::from(skipped);
+        self.rekey_at = on_the_way.then_some(key.told_at);
+        self.jump =
+            if on_the_way { self.jump.saturating_sub(u32::from(skipped).saturating_add(1)) } else { 0 };
+        self.keys.push(key);
+        let steps = self.steps_kept();
+        let surplus = self.keys.len().saturating_sub(steps).saturating_sub(KEPT_MAX);
+        self.keys.drain(steps..steps.saturating_add(surplus));
+        self.keys.drain(..steps.saturating_sub(STEPS_MAX));
+    }
+
+    /// How many of the first keys lead a member that had none since a restore to those after them.
+    fn steps_kept(&self) -> usize {
+        let far = |two: &[GroupEpoch]| match two {
+            [one, next] => next.epoch.0.saturating_sub(one.epoch.0) > 1,
+            _ => false,
+        };
+        let Some(before) = self.keys.windows(2).rposition(far) else { return 0 };
+        let reached = before.saturating_add(2);
+        let of = |key: Option<&GroupEpoch>| key.map_or(0, |key| key.epoch.0);
+        let ahead = of(self.keys.last()).saturating_sub(of(self.keys.get(reached.saturating_sub(1))));
+        if ahead > AHEAD_MAX { 0 } else { reached }
+    }
+
+    /// The keys that a member needs who may have none of them: those on the way, and the one in force.
+    pub(super) fn path(&self, now: u64) -> impl Iterator<Item = &GroupEpoch> {
+        let current = self.current(now).map(|key| key.epoch);
+        let steps = self.keys.iter().take(self.steps_kept()).filter(move |key| Some(key.epoch) < current);
+        steps.chain(self.current(now))
     }
 
     /// The epoch that comes into force next.

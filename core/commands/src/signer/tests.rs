@@ -376,6 +376,35 @@ fn a_clock_that_stepped_back_closes_signing_until_it_has_caught_up() {
     assert!(matches!(ask(&mut signer, &read(2), vec![], NOW - 2), Verdict::Authorised(_)));
 }
 
+#[test]
+fn a_clock_that_stepped_forward_closes_signing_and_its_time_is_not_taken() {
+    let mut signer = signer();
+    let read = |id| intent(id, Addressee::Device(dev(id)), Class::Read, &READ);
+    let look = |signer: &mut Signer, running: u64, wall: u64| {
+        signer.look(ClockLook { before: running * 1000, wall: wall * 1000, after: running * 1000 })
+    };
+    assert_eq!(look(&mut signer, 0, NOW), None);
+    sign(&mut signer, &read(1), vec![]);
+    let closed = SignRefusal::Stepped(3_600_000);
+    assert_eq!(look(&mut signer, 1, NOW + 3601), Some(closed.clone()));
+    assert_eq!(look(&mut signer, 2, NOW + 3602), None, "said once");
+    let far = ask(&mut signer, &read(2), vec![], NOW + 3602);
+    assert!(matches!(far, Verdict::Refused { refusal, .. } if refusal == closed));
+    assert_eq!(closed.code(), "SEC-SEQ");
+    assert_eq!(look(&mut signer, 3, NOW + 3), None);
+    sign(&mut signer, &read(2), vec![]);
+    // A start before the time that the log knows believes its clock only when that has caught up.
+    let mut checkpoint = Vec::new();
+    signer.entries(&mut |entry| checkpoint.push(entry.to_vec()));
+    let mut again = rebuild(&checkpoint, &[]);
+    assert_eq!(look(&mut again, 4, NOW - 3600), None);
+    let early = ask(&mut again, &read(3), vec![], NOW - 3600);
+    assert!(matches!(early, Verdict::Refused { refusal: SignRefusal::Clock(3600), .. }));
+    assert_eq!(look(&mut again, 5, NOW + 5), None);
+    sign(&mut again, &read(3), vec![]);
+    assert!(look(&mut again, 6, NOW - 3600).is_some());
+}
+
 /// A step of the world.
 #[derive(Clone, Debug)]
 enum Step {

@@ -159,14 +159,15 @@ impl Registration {
         Ok(completed)
     }
 
-    /// Takes an error: a hint, which ends no run. Before `wait N` has passed nothing is repeated either.
+    /// Takes an error: a hint, which ends no run before its timer. After a `wait N` the message in hand is
+    /// repeated no earlier than in so many seconds.
     pub fn error(&mut self, error: &[u8], now_ns: u64) -> Result<ErrorMessage, Refusal> {
         let error = ErrorMessage::read(error)?;
         let run = self.run.as_mut().ok_or(Refusal::Format)?;
         if let ErrorMessage::Wait(seconds) = error {
             let seconds = u64::from(seconds.min(WAIT_MAX_S));
             self.hint_ns = now_ns.saturating_add(seconds.saturating_mul(NS_PER_S) / self.speedup);
-            run.repeat_at_ns = u64::MAX;
+            run.repeat_at_ns = run.repeat_at_ns.max(self.hint_ns);
         }
         Ok(error)
     }

@@ -1,12 +1,43 @@
 //! A file layer that forgets: files in memory, a power cut at any moment, faults on demand.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::image::Image;
 use super::{FileError, FileHandle, Files, Lock, Open, parent};
+
+/// What an operation does that changes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Doing {
+    /// A file comes to be, or is emptied.
+    Create,
+    /// Its space is reserved.
+    Allocate,
+    /// Octets are written to it.
+    Write,
+    /// It is made durable.
+    Sync,
+    /// It gets another name.
+    Rename,
+    /// It is removed.
+    Remove,
+    /// The names in a folder are made durable.
+    SyncFolder,
+}
+
+/// An operation that is about to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Operation<'a> {
+    /// What it does.
+    pub doing: Doing,
+    /// To which file or folder; when it is renamed, the name that it gets.
+    pub path: &'a Path,
+    /// What is written; else nothing.
+    pub octets: &'a [u8],
+}
 
 /// Files in memory that survive a power cut no better than the real ones promise.
 ///
@@ -34,6 +65,19 @@ struct State {
     locks: BTreeSet<PathBuf>,
     faults: Faults,
     operations: u64,
+    watch: Watch,
+}
+
+type See = dyn FnMut(&Operation<'_>) -> bool + Send;
+
+/// Who is told of each operation.
+#[derive(Default)]
+struct Watch(Option<Box<See>>);
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch(..)")
+    }
 }
 
 /// What is to go wrong.
@@ -100,6 +144,12 @@ impl ForgetfulFiles {
         state.faults.stop_at = Some(state.operations.saturating_add(operations));
     }
 
+    /// Has `see` told of each operation that changes something, before it is done. Where it says no, neither
+    /// this one nor any other is done until the cut or kill. It must not touch the files itself.
+    pub fn watch(&self, see: impl FnMut(&Operation<'_>) -> bool + Send + 'static) {
+        self.state().watch = Watch(Some(Box::new(see)));
+    }
+
     /// Operations so far that changed something.
     #[must_use]
     pub fn operations(&self) -> u64 {
@@ -131,6 +181,13 @@ impl ForgetfulFiles {
     }
 }
 
+impl<'a> Operation<'a> {
+    /// One that writes nothing.
+    fn on(doing: Doing, path: &'a Path) -> Self {
+        Self { doing, path, octets: &[] }
+    }
+}
+
 impl State {
     fn end_life(&mut self) {
         self.life = self.life.saturating_add(1);
@@ -151,9 +208,14 @@ impl State {
     }
 
     /// Counts an operation that changes something.
-    fn operate(&mut self) -> io::Result<()> {
+    fn operate(&mut self, operation: &Operation<'_>) -> io::Result<()> {
+        let off = || io::Error::other("the power is off");
         if self.faults.stop_at.is_some_and(|at| self.operations >= at) {
-            return Err(io::Error::other("the power is off"));
+            return Err(off());
+        }
+        if self.watch.0.as_mut().is_some_and(|see| !see(operation)) {
+            self.faults.stop_at = Some(self.operations);
+            return Err(off());
         }
         self.operations = self.operations.saturating_add(1);
         Ok(())
@@ -168,7 +230,7 @@ impl State {
 
     fn open(&mut self, path: &Path, how: Open) -> io::Result<u64> {
         if how == Open::Create {
-            self.operate()?;
+            self.operate(&Operation::on(Doing::Create, path))?;
         }
         match self.names.get(path).copied() {
             Some(image) if how == Open::Create => {
@@ -189,9 +251,11 @@ impl State {
         }
     }
 
-    fn write(&mut self, image: u64, life: u64, octets: &[u8], offset: usize) -> io::Result<()> {
-        self.operate()?;
+    fn write(&mut self, to: &Handle, octets: &[u8], offset: usize) -> io::Result<()> {
+        let Handle { image, life, path, .. } = to;
+        let (image, life) = (*image, *life);
         let length = self.image(image, life)?.len();
+        self.operate(&Operation { octets, ..Operation::on(Doing::Write, path) })?;
         let end = offset.saturating_add(octets.len());
         let mut allowed = octets.len();
         if let Some(left) = self.faults.write {
@@ -210,9 +274,10 @@ impl State {
         if allowed < octets.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
-    fn allocate(&mut self, image: u64, life: u64, octets: usize) -> io::Result<()> {
-        self.operate()?;
+    fn allocate(&mut self, file: &Handle, octets: usize) -> io::Result<()> {
+        let (image, life) = (file.image, file.life);
         let length = self.image(image, life)?.len();
+        self.operate(&Operation::on(Doing::Allocate, &file.path))?;
         if let Some(space) = self.faults.space {
             let growth = octets.saturating_sub(length) as u64;
             if growth > space {
@@ -224,10 +289,11 @@ impl State {
         Ok(())
     }
 
-    fn sync(&mut self, image: u64, life: u64) -> io::Result<()> {
-        self.operate()?;
+    fn sync(&mut self, file: &Handle) -> io::Result<()> {
+        self.image(file.image, file.life)?;
+        self.operate(&Operation::on(Doing::Sync, &file.path))?;
         let failed = self.sync_fault();
-        let image = self.image(image, life)?;
+        let image = self.image(file.image, file.life)?;
         if failed.is_err() {
             image.fail_sync()
         } else {
@@ -246,7 +312,7 @@ impl State {
     }
 
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        self.operate()?;
+        self.operate(&Operation::on(Doing::Rename, to))?;
         let image = self.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         self.names.insert(to.to_owned(), image);
         self.change(parent(to), image, Some(to.to_owned()));
@@ -254,14 +320,14 @@ impl State {
     }
 
     fn remove(&mut self, path: &Path) -> io::Result<()> {
-        self.operate()?;
+        self.operate(&Operation::on(Doing::Remove, path))?;
         let image = self.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
         self.change(parent(path), image, None);
         Ok(())
     }
 
     fn sync_folder(&mut self, folder: &Path) -> io::Result<()> {
-        self.operate()?;
+        self.operate(&Operation::on(Doing::SyncFolder, folder))?;
         self.sync_fault()?;
         for change in std::mem::take(&mut self.changes) {
             if change.folder == folder {
@@ -341,12 +407,12 @@ impl FileHandle for Handle {
 
     fn write_at(&self, octets: &[u8], offset: u64) -> Result<(), FileError> {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        self.named("write", self.files.state().write(self.image, self.life, octets, offset))
+        self.named("write", self.files.state().write(self, octets, offset))
     }
 
     fn allocate(&self, octets: u64) -> Result<(), FileError> {
         let octets = usize::try_from(octets).unwrap_or(usize::MAX);
-        self.named("reserve space for", self.files.state().allocate(self.image, self.life, octets))
+        self.named("reserve space for", self.files.state().allocate(self, octets))
     }
 
     fn octets(&self) -> Result<u64, FileError> {
@@ -355,7 +421,7 @@ impl FileHandle for Handle {
     }
 
     fn sync(&self) -> Result<(), FileError> {
-        self.named("sync", self.files.state().sync(self.image, self.life))
+        self.named("sync", self.files.state().sync(self))
     }
 }
 
@@ -456,6 +522,33 @@ mod tests {
         files.fail_syncs(1);
         assert!(file.sync().is_err());
         file.sync().unwrap();
+    }
+
+    #[test]
+    fn whoever_watches_is_told_of_each_operation_and_stops_it() {
+        let (files, folder) = files();
+        let path = folder.join("file");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&seen);
+        files.watch(move |operation| {
+            let name = operation.path.file_name().unwrap().to_str().unwrap().to_owned();
+            told.lock().unwrap().push((operation.doing, name, operation.octets.to_vec()));
+            operation.doing != Doing::Rename
+        });
+        assert!(files.write_atomically(&path, b"new").is_err());
+        assert!(files.write_atomically(&path, b"new").is_err(), "it was done after it was stopped");
+        let unfinished = "file.unfinished";
+        let expected = [
+            (Doing::Create, unfinished, &b""[..]),
+            (Doing::Write, unfinished, b"new"),
+            (Doing::Sync, unfinished, b""),
+            (Doing::Rename, "file", b""),
+        ];
+        let expected = expected.map(|(doing, name, octets)| (doing, name.to_owned(), octets.to_vec()));
+        assert_eq!(*seen.lock().unwrap(), expected);
+        files.kill(0);
+        assert!(files.open(&path, Open::Read).unwrap_err().is_missing());
+        assert_eq!(files.read(&folder.join(unfinished), 10).unwrap(), b"new");
     }
 
     #[test]

@@ -71,7 +71,7 @@ struct Holders {
 }
 
 /// The token of one holder.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "provider", rename_all = "lowercase", deny_unknown_fields)]
 pub enum HolderConfig {
     /// A file of this machine, for labs.
@@ -90,6 +90,9 @@ pub enum HolderConfig {
         /// The signer's: its signing keys; default: 1.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         skids: Option<Vec<u8>>,
+        /// The key store's: files of former key-encryption keys, kept for backups of their time.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        kept: Vec<PathBuf>,
     },
     /// A token behind a PKCS#11 module.
     Pkcs11 {
@@ -108,6 +111,9 @@ pub enum HolderConfig {
         /// The signer's: its signing keys; default: 1.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         skids: Option<Vec<u8>>,
+        /// The key store's: labels of former key-encryption keys, kept for backups of their time.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        kept: Vec<String>,
     },
 }
 
@@ -128,6 +134,33 @@ impl HolderConfig {
     #[must_use]
     pub fn is_software(&self) -> bool {
         matches!(self, Self::Software { .. })
+    }
+
+    /// Whether it keeps former key-encryption keys.
+    fn keeps(&self) -> bool {
+        match self {
+            Self::Software { kept, .. } => !kept.is_empty(),
+            Self::Pkcs11 { kept, .. } => !kept.is_empty(),
+        }
+    }
+
+    /// The same, with paths that mean the same from every folder.
+    fn absolute(&self, folder: &Path) -> Self {
+        let mut holder = self.clone();
+        match &mut holder {
+            Self::Software { file, pin, incarnation, kept, .. } => {
+                *file = absolute(folder, file);
+                *pin = pin.as_ref().map(|pin| pin.absolute(folder));
+                *incarnation = incarnation.as_ref().map(|path| absolute(folder, path));
+                kept.iter_mut().for_each(|path| *path = absolute(folder, path));
+            }
+            Self::Pkcs11 { module, pin, so_pin, .. } => {
+                *module = absolute(folder, module);
+                *pin = pin.absolute(folder);
+                *so_pin = so_pin.as_ref().map(|pin| pin.absolute(folder));
+            }
+        }
+        holder
     }
 }
 
@@ -180,6 +213,9 @@ impl Config {
             let skids = config.skids();
             if holder != Holder::Signer && skids.is_some() {
                 return Err(at("only the signer has `skids`".to_owned()));
+            }
+            if holder != Holder::KeyStore && config.keeps() {
+                return Err(at("only the key store has keys that are `kept`".to_owned()));
             }
             let mut sorted = skids.unwrap_or(&[1]).to_vec();
             sorted.sort_unstable();
@@ -262,7 +298,7 @@ impl Config {
                 let pin = pin.as_ref().map(|pin| pin.read(&self.folder)).transpose()?;
                 Ok(Place::Software(SoftwarePlace { holder, file, pin, incarnation }))
             }
-            HolderConfig::Pkcs11 { module, token, pin, so_pin, .. } => {
+            HolderConfig::Pkcs11 { module, token, pin, so_pin, kept, .. } => {
                 let objects = self.objects(holder).into_iter();
                 Ok(Place::Pkcs11(Pkcs11Place {
                     name: format!("token `{token}`"),
@@ -271,6 +307,7 @@ impl Config {
                     folder: self.folder.clone(),
                     pin: pin.clone(),
                     so_pin: so_pin.clone(),
+                    kept: kept.clone(),
                     objects: objects.map(|object| (object, self.label(holder, object))).collect(),
                 }))
             }
@@ -279,11 +316,7 @@ impl Config {
 
     fn software_files(&self, file: &Path, incarnation: Option<&Path>) -> (PathBuf, PathBuf) {
         let file = self.folder.join(file);
-        let beside = || {
-            let mut name = file.as_os_str().to_owned();
-            name.push(".incarnation");
-            PathBuf::from(name)
-        };
+        let beside = || super::kek::beside(&file);
         let incarnation = incarnation.map_or_else(beside, |path| self.folder.join(path));
         (file, incarnation)
     }
@@ -293,12 +326,15 @@ impl Config {
     pub fn files(&self) -> Vec<PathBuf> {
         let holders = Holder::ALL.iter().map(|holder| self.holder(*holder));
         let software = holders.filter_map(|holder| match holder {
-            HolderConfig::Software { file, incarnation, .. } => {
-                Some(self.software_files(file, incarnation.as_deref()))
+            HolderConfig::Software { file, incarnation, kept, .. } => {
+                Some((self.software_files(file, incarnation.as_deref()), kept))
             }
             HolderConfig::Pkcs11 { .. } => None,
         });
-        software.flat_map(|(file, incarnation)| [file, incarnation]).collect()
+        let files = software.flat_map(|((file, incarnation), kept)| {
+            [file, incarnation].into_iter().chain(kept.iter().map(|path| self.folder.join(path)))
+        });
+        files.collect()
     }
 
     /// Opens the token of one holder and tests it.
@@ -346,22 +382,33 @@ impl Config {
         for holder in
             [&mut holders.signer, &mut holders.registrar, &mut holders.audit, &mut holders.key_store]
         {
-            match holder {
-                HolderConfig::Software { file, pin, incarnation, .. } => {
-                    *file = absolute(&self.folder, file);
-                    *pin = pin.as_ref().map(|pin| pin.absolute(&self.folder));
-                    *incarnation = incarnation.as_ref().map(|path| absolute(&self.folder, path));
-                }
-                HolderConfig::Pkcs11 { module, pin, so_pin, .. } => {
-                    *module = absolute(&self.folder, module);
-                    *pin = pin.absolute(&self.folder);
-                    *so_pin = so_pin.as_ref().map(|pin| pin.absolute(&self.folder));
-                }
-            }
+            *holder = holder.absolute(&self.folder);
         }
-        let text = toml::to_string(&holders)
+        self.save(&holders, folder)
+    }
+
+    fn save(&self, holders: &Holders, folder: &Path) -> Result<(), TokenError> {
+        let text = toml::to_string(holders)
             .map_err(|error| TokenError::Config { path: self.path.clone(), reason: error.to_string() })?;
         file::write(&folder.join(TOKENS_FILE), text.as_bytes())
+    }
+
+    /// The token of the key store as this configuration has it, for any folder.
+    pub(super) fn key_store_absolute(&self) -> HolderConfig {
+        self.holders.key_store.absolute(&self.folder)
+    }
+
+    /// The same, with another token of the key store; its relative paths are from this one's folder.
+    pub(crate) fn with_key_store(&self, key_store: HolderConfig) -> Result<Self, TokenError> {
+        let mut config = self.clone();
+        config.holders.key_store = key_store;
+        config.check().map_err(|reason| TokenError::Config { path: self.path.clone(), reason })?;
+        Ok(config)
+    }
+
+    /// Writes it where it was read, with its paths as they are.
+    pub(crate) fn rewrite(&self) -> Result<(), TokenError> {
+        self.save(&self.holders, &self.folder)
     }
 }
 

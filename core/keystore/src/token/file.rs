@@ -1,13 +1,16 @@
 //! Files of secrets: only their owner may read them, and they are written whole or not at all.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::TokenError;
+
+/// So much of a file is overwritten; no token's file is longer.
+const OVERWRITTEN_MAX: usize = 1 << 16;
 
 /// Reads a file that only its owner may read, of at most `max` octets.
 pub(crate) fn read_secret(path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, TokenError> {
@@ -24,6 +27,24 @@ pub(crate) fn read_secret(path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>,
         return Err(TokenError::Damaged { path: path.to_owned(), what: "it is too long" });
     }
     Ok(octets)
+}
+
+/// Overwrites a file and deletes it, if it is there. What a disk or a file system keeps of it besides, nobody
+/// here can reach.
+pub(crate) fn destroy(path: &Path) -> Result<(), TokenError> {
+    let destroyed = || -> std::io::Result<()> {
+        let mut file = match OpenOptions::new().write(true).open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            opened => opened?,
+        };
+        let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX).min(OVERWRITTEN_MAX);
+        file.write_all(&vec![0; length])?;
+        file.sync_all()?;
+        fs::remove_file(path)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()
+    };
+    destroyed().map_err(TokenError::io(path))
 }
 
 /// Writes a file whole or not at all, for its owner only; one that was there is replaced.

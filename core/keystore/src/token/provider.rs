@@ -1,6 +1,6 @@
 //! What a token does, whoever provides it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use seal::edhoc::{Agreement, PrivateKey, PublicKey};
 use seal::key_wrap::WRAPPED_LEN;
@@ -76,13 +76,21 @@ pub struct Restores {
 /// The incarnation of the installation (§8): raised at every start, read again before each reservation.
 pub struct Incarnation {
     provider: Arc<dyn Provider>,
-    /// What this process raised it to.
-    ours: Mutex<Option<Mark>>,
+    known: Mutex<Known>,
+}
+
+/// What this process knows of its own raises.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    /// What it raised it to.
+    ours: Option<Mark>,
+    /// What it tried last. A token that failed meanwhile may have it all the same.
+    tried: Option<Mark>,
 }
 
 impl Incarnation {
     pub(crate) fn new(provider: Arc<dyn Provider>) -> Self {
-        Self { provider, ours: Mutex::new(None) }
+        Self { provider, known: Mutex::default() }
     }
 
     /// The number in the token.
@@ -91,9 +99,8 @@ impl Incarnation {
     /// [`TokenError::Raised`] when this handle raised it and another copy has raised it since, be it to the
     /// same number; failures of the token.
     pub fn read(&self) -> Result<u64, TokenError> {
-        let ours = *self.ours.lock().unwrap_or_else(PoisonError::into_inner);
         let mark = self.provider.incarnation()?;
-        match ours {
+        match self.known().ours {
             Some(ours) if ours != mark => {
                 Err(TokenError::Raised { token: self.provider.name().to_owned(), found: mark.value })
             }
@@ -101,13 +108,17 @@ impl Incarnation {
         }
     }
 
-    /// Raises it, and reads it again.
+    /// Raises it, and reads it again. One whose answer was lost may be tried again, to the same number.
     ///
     /// # Errors
     /// [`TokenError::Behind`] when it is `to` or above already; [`TokenError::Raised`]; failures of the token.
     pub fn raise(&self, to: u64) -> Result<(), TokenError> {
-        self.read()?;
         let found = self.provider.incarnation()?;
+        if found.value == to && self.known().tried == Some(found) {
+            *self.known() = Known { ours: Some(found), tried: None };
+            return Ok(());
+        }
+        self.read()?;
         if found.value >= to {
             let token = self.provider.name().to_owned();
             return Err(TokenError::Behind { token, found: found.value, wanted: to });
@@ -143,9 +154,16 @@ impl Incarnation {
         let mut raiser = [0; 8];
         getrandom::fill(&mut raiser)?;
         let mark = Mark { raiser: u64::from_be_bytes(raiser), ..mark };
+        self.known().tried = Some(mark);
         self.provider.set_incarnation(mark)?;
-        *self.ours.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
-        self.read().map(drop)
+        self.known().ours = Some(mark);
+        self.read()?;
+        self.known().tried = None;
+        Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -211,4 +229,103 @@ fn test_wrapping(provider: &dyn Provider) -> Result<(), TokenError> {
 
 fn wrong(provider: &dyn Provider, object: Object, what: &'static str) -> TokenError {
     TokenError::Answer { token: provider.name().to_owned(), object: object.to_string(), what }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A token with an incarnation alone. Its answer to a raise may be lost, before or after it did it.
+    #[derive(Default)]
+    struct Losing {
+        mark: Mutex<Mark>,
+        loses: Mutex<Option<Lost>>,
+    }
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum Lost {
+        Before,
+        After,
+    }
+
+    impl Losing {
+        fn gone() -> TokenError {
+            TokenError::Damaged { path: "token".into(), what: "it is gone" }
+        }
+    }
+
+    impl Provider for Losing {
+        fn name(&self) -> &str {
+            "token"
+        }
+
+        fn is_software(&self) -> bool {
+            true
+        }
+
+        fn is_locked(&self) -> bool {
+            true
+        }
+
+        fn objects(&self) -> &[Object] {
+            &[Object::Incarnation]
+        }
+
+        fn attributes(&self) -> Result<(), TokenError> {
+            Ok(())
+        }
+
+        fn public_key(&self, _: Object) -> Result<PublicKey, TokenError> {
+            Err(Self::gone())
+        }
+
+        fn sign(&self, _: Object, _: &[u8; 32]) -> Result<[u8; SIGNATURE_LEN], TokenError> {
+            Err(Self::gone())
+        }
+
+        fn agree(&self, _: Object, _: &PublicKey) -> Result<SharedSecret, TokenError> {
+            Err(Self::gone())
+        }
+
+        fn wrap(&self, _: &Key256) -> Result<[u8; WRAPPED_LEN], TokenError> {
+            Err(Self::gone())
+        }
+
+        fn unwrap(&self, _: &[u8; WRAPPED_LEN]) -> Result<Key256, TokenError> {
+            Err(Self::gone())
+        }
+
+        fn incarnation(&self) -> Result<Mark, TokenError> {
+            Ok(*self.mark.lock().unwrap())
+        }
+
+        fn set_incarnation(&self, mark: Mark) -> Result<(), TokenError> {
+            let loses = *self.loses.lock().unwrap();
+            if loses != Some(Lost::Before) {
+                *self.mark.lock().unwrap() = mark;
+            }
+            loses.map_or(Ok(()), |_| Err(Self::gone()))
+        }
+    }
+
+    #[test]
+    fn a_raise_whose_answer_was_lost_is_found_again_and_no_other() {
+        let token = Arc::new(Losing::default());
+        let (ours, other) = (Incarnation::new(token.clone()), Incarnation::new(token.clone()));
+        for (lost, to) in [(Lost::Before, 1), (Lost::After, 2)] {
+            *token.loses.lock().unwrap() = Some(lost);
+            assert!(matches!(ours.raise(to), Err(TokenError::Damaged { .. })));
+            *token.loses.lock().unwrap() = None;
+            ours.raise(to).unwrap();
+            assert_eq!(ours.read().unwrap(), to);
+        }
+        // Another one raises to the number that this one could not.
+        let (ours, other) = (Incarnation::new(token.clone()), other);
+        *token.loses.lock().unwrap() = Some(Lost::Before);
+        assert!(ours.raise(3).is_err());
+        *token.loses.lock().unwrap() = None;
+        other.raise(3).unwrap();
+        assert!(matches!(ours.raise(3), Err(TokenError::Behind { found: 3, wanted: 3, .. })));
+        assert_eq!(other.read().unwrap(), 3);
+    }
 }

@@ -1,5 +1,7 @@
 //! What people ask the desk, and what they are answered.
 
+use std::sync::Arc;
+
 use commands::approval::{Approval, prehash};
 use commands::campaign::CampaignChange;
 use commands::desk::{Heard, OfRoot, Taken};
@@ -14,8 +16,8 @@ use seal::command::{Addressee, Class, Classes};
 use seal::ids::{Dev, Gid, Sid};
 use seal::signature::sha256;
 
-use super::{CommandDesk, Ordered, Ways};
-use crate::clock::unix_s;
+use super::{CommandDesk, Ordered, Revocation, Ways, entering};
+use crate::clock::{unix_ms, unix_s};
 use crate::command_signer::RootKey;
 use crate::in_flight::Settled;
 use crate::order::Order;
@@ -68,9 +70,14 @@ impl CommandDesk {
                 },
             },
             Asked::SubmitSigned(submission, reply) => match self.of_root(&submission) {
-                Ok(Ok(taken)) => self.accept(ways, taken, reply),
+                Ok(Ok(taken)) => self.enter(ways, taken, reply),
                 Ok(Err(repeated)) => reply.send(Ok(repeated)),
-                Err(refusal) => reply.send(Err(refusal)),
+                Err(refusal) => {
+                    if let Refusal::Root(error) = &refusal {
+                        entering::tell(ways, &error.audit(&submission, unix_ms()), None);
+                    }
+                    reply.send(Err(refusal));
+                }
             },
             Asked::Approve { id, approver, signature, reply } => match self.approval(id, approver, signature)
             {
@@ -140,7 +147,7 @@ impl CommandDesk {
     }
 
     /// Takes a command; it is answered when it is durable.
-    fn accept(&mut self, ways: &mut Ways, taken: Taken, reply: Reply<Accepted>) {
+    pub(super) fn accept(&mut self, ways: &mut Ways, taken: Taken, reply: Reply<Accepted>) {
         let accepted = Accepted { id: taken.id, digest: taken.digest, repeated: false };
         self.record(ways, Heard::Taken(Box::new(taken)), Some(After::Accepted(reply, accepted)));
     }
@@ -227,7 +234,7 @@ impl CommandDesk {
         self.desk.check(submission)?;
         let Submission { request_id, addressee, order, nbf, ttl_min, requester, .. } = submission;
         self.sequence = self.sequence.wrapping_add(1);
-        let now_ms = node::event::unix_ns() / 1_000_000;
+        let now_ms = unix_ms();
         let groups = self.desk.groups();
         let (membership, members) = match addressee {
             Addressee::Group(gid) => {
@@ -348,18 +355,21 @@ impl CommandDesk {
 
     fn revoke(&mut self, ways: &mut Ways, dev: Dev, reply: Reply<()>) {
         let credential = self.known.credentials.find(dev).ok().flatten();
-        match self.known.directory.sid(dev) {
-            Some(sid) => {
-                self.known.credentials.revoke(dev);
-                ways.orders.order(&Order::Revoke { dev, sid }, Some(Ordered::Revoke(reply)));
-            }
+        if credential.is_none() && self.known.directory.associations(dev).is_empty() {
+            return reply.send(Err(Refusal::NoDevice(dev)));
+        }
+        self.known.credentials.revoke(dev);
+        // All of them: also one that is replaced, and one that it was given and has not used.
+        let sids = self.known.directory.revoke(dev);
+        if sids.is_empty() {
             // It has not registered: nobody has keys of it, and it will get none.
-            None if credential.is_some() => {
-                self.known.credentials.revoke(dev);
-                let revoked = Revoked { dev, sid: Sid(u32::MAX) };
-                ways.records.push(0, |batch| record::push(batch, &revoked), Some(After::Revoked(reply)));
-            }
-            None => reply.send(Err(Refusal::NoDevice(dev))),
+            let revoked = Revoked { dev, sid: Sid(u32::MAX) };
+            ways.records.push(0, |batch| record::push(batch, &revoked), Some(After::Revoked(reply)));
+            return;
+        }
+        let revocation = Arc::new(Revocation::new(reply));
+        for sid in sids {
+            ways.orders.order(&Order::Revoke { dev, sid }, Some(Ordered::Revoke(Arc::clone(&revocation))));
         }
     }
 
@@ -385,7 +395,8 @@ impl CommandDesk {
             sid,
             epoch: heard.map(|(_, epoch)| epoch),
             last_heard: heard.map(|(at, _)| at),
-            revoked: credential.is_some_and(|credential| credential.revoked),
+            revoked: self.known.directory.is_revoked(dev)
+                || credential.is_some_and(|credential| credential.revoked),
             pending,
             waiting,
             groups: self.desk.groups().of(dev).collect(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use commands::body::{Body, Maker, Recipes, universal};
 use commands::class::ProfileClassifier;
-use commands::desk::Fleet;
+use commands::desk::{Fleet, Unreadable};
 use commands::front::{OrderKind, Refusal};
 use keystore::{Credentials, Directory, Kind, ProfileId};
 use seal::command::Addressee;
@@ -31,8 +31,9 @@ impl Fleet for Known {
         self.directory.system()
     }
 
-    fn signing_key(&self, dev: Dev) -> Option<VerifyingKey> {
-        self.credentials.find(dev).ok().flatten().map(|credential| credential.verifying)
+    fn signing_key(&self, dev: Dev) -> Result<Option<VerifyingKey>, Unreadable> {
+        let found = self.credentials.find(dev).map_err(|_| Unreadable)?;
+        Ok(found.map(|credential| credential.verifying))
     }
 
     fn count(&self) -> u64 {

@@ -107,6 +107,13 @@ impl NodeKind for CommandDeskKind {
             inputs: vec![InputSpec::one(PortType::Log)],
             outputs: vec![
                 output("intents", PortType::Intents, true, 1, "Commands to be signed."),
+                output(
+                    "audit",
+                    PortType::Audit,
+                    true,
+                    1,
+                    "What root signed, before it goes out, for the audit log.",
+                ),
                 output("orders", PortType::Orders, true, 1, "Signed commands and group keys, by shard."),
                 output("records", PortType::Records, true, 1, "What it has to tell itself, for the journal."),
                 output("events", PortType::Events, false, 8, "Commands that ended without an answer."),

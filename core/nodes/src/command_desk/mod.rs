@@ -5,6 +5,7 @@
 //! intent is durable before it is answered, and after a crash everything goes on from what was written.
 
 mod asking;
+mod entering;
 mod fleet;
 mod kind;
 mod outgoing;
@@ -12,12 +13,13 @@ mod state;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use commands::approval::Approval;
 use commands::campaign::CampaignChange;
 use commands::desk::{Action, Desk, Ended, Heard, Settings, Taken, Why};
-use commands::front::Front;
+use commands::front::{Front, Refusal, Reply};
 use commands::intent::SigningRequest;
 use journal::{Position, Reader};
 use keystore::GroupKeySource;
@@ -34,6 +36,7 @@ use crate::journal::Log;
 use crate::order::Order;
 use crate::record::DeskEntry;
 use asking::After;
+use entering::Entered;
 use fleet::Known;
 pub use kind::{CommandDeskKind, SERVICE};
 use outgoing::Outgoing;
@@ -54,7 +57,30 @@ enum Ordered {
     /// A part of a campaign's candidates.
     Issue(u32),
     /// A revocation that somebody waits for.
-    Revoke(commands::front::Reply<()>),
+    Revoke(Arc<Revocation>),
+}
+
+/// Somebody waits until all associations of a device are revoked: each order holds it, the last one answers.
+struct Revocation {
+    reply: Reply<()>,
+    failed: AtomicBool,
+}
+
+impl Revocation {
+    fn new(reply: Reply<()>) -> Self {
+        Self { reply, failed: AtomicBool::new(false) }
+    }
+
+    /// One order is settled.
+    fn settled(self: Arc<Self>, outcome: Settled) {
+        if outcome == Settled::Failed {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        if let Some(Self { reply, failed }) = Arc::into_inner(self) {
+            let failed = failed.into_inner();
+            reply.send(if failed { Err(Refusal::Store) } else { Ok(()) });
+        }
+    }
 }
 
 /// The edges of a running desk.
@@ -62,6 +88,7 @@ struct Ways {
     intents: Outgoing<()>,
     orders: Outgoing<Ordered>,
     records: Outgoing<After>,
+    audit: Outgoing<Entered>,
 }
 
 struct CommandDesk {
@@ -158,6 +185,7 @@ impl Worker for CommandDesk {
             intents: Outgoing::new(context, "intents", &self.pool)?,
             orders: Outgoing::new(context, "orders", &self.pool)?,
             records: Outgoing::new(context, "records", &self.pool)?,
+            audit: Outgoing::new(context, "audit", &self.pool)?,
         };
         // What an earlier run sent is settled first, and known for certain only in a log that was opened again.
         while log.has_ended() || !ways.records.is_settled(context) {
@@ -176,7 +204,7 @@ impl Worker for CommandDesk {
         }
         // The journal waits for this node to end: nothing new is begun, what is under way is settled.
         self.close_front();
-        while !(ways.records.is_empty() && ways.intents.is_empty() && ways.orders.is_empty()) {
+        while !ways.are_empty() {
             self.hear(context, &mut ways, &mut reader)?;
             ways.send(context);
             context.wait(LOOK)?;
@@ -189,8 +217,13 @@ impl Worker for CommandDesk {
 impl Ways {
     fn send(&mut self, context: &mut Context) {
         self.records.send(context);
+        self.audit.send(context);
         self.intents.send(context);
         self.orders.send(context);
+    }
+
+    fn are_empty(&self) -> bool {
+        self.records.is_empty() && self.audit.is_empty() && self.intents.is_empty() && self.orders.is_empty()
     }
 }
 
@@ -315,6 +348,8 @@ impl CommandDesk {
         let mut settled = Vec::new();
         ways.records.settle(context, |after, outcome| settled.push((after, outcome)))?;
         ways.intents.settle(context, |(), _| {})?;
+        let mut entered = Vec::new();
+        ways.audit.settle(context, |entry, outcome| entered.push((entry, outcome)))?;
         let mut ordered = Vec::new();
         ways.orders.settle(context, |order, outcome| ordered.push((order, outcome)))?;
         // What was settled stands in the log: it is heard before anybody is answered.
@@ -323,12 +358,15 @@ impl CommandDesk {
             more = self.follow(context, reader)?;
         }
         self.offered.retain(|request_id, _| self.desk.requested(request_id).is_none());
-        if ways.records.is_empty() {
+        if ways.records.is_empty() && ways.audit.is_empty() {
             // What is not heard by now was not written.
             self.offered.clear();
         }
         for (after, outcome) in settled {
             self.answer(after, outcome);
+        }
+        for (entry, outcome) in entered {
+            self.entered(context, ways, entry, outcome);
         }
         for (order, outcome) in ordered {
             self.ordered(ways, order, outcome);
@@ -451,10 +489,7 @@ impl CommandDesk {
     /// A shard has done what it was told, or could not.
     fn ordered(&mut self, ways: &mut Ways, order: Ordered, outcome: Settled) {
         match order {
-            Ordered::Revoke(reply) => {
-                let store = Err(commands::front::Refusal::Store);
-                reply.send(if outcome == Settled::Committed { Ok(()) } else { store });
-            }
+            Ordered::Revoke(revocation) => revocation.settled(outcome),
             Ordered::Issue(campaign) => {
                 if outcome == Settled::Failed {
                     self.issuing.remove(&campaign);
@@ -490,7 +525,8 @@ impl CommandDesk {
     ) -> Result<(), NodeError> {
         let position = reader.position();
         let grown = self.checkpointed.map_or(u64::MAX, |stored| position.since(stored));
-        let wanted = grown >= self.checkpoint_octets || (grown > 0 && (log.wants_room() || last));
+        let aged = self.checkpointed.is_some_and(|stored| log.wants_mark(stored));
+        let wanted = grown >= self.checkpoint_octets || (grown > 0 && (aged || last));
         if !wanted || (Instant::now() < self.checkpoint_at && !last) {
             return Ok(());
         }

@@ -12,6 +12,7 @@ use node::{BuildError, Config, Env};
 use seal::ids::{Dev, System};
 use seal::signature::{SIGNATURE_LEN, Signer};
 
+use crate::clock::{monotonic_ns, unix_ms};
 use crate::key_store::{self, Fence, FenceError};
 
 /// A token that does not answer is left alone for so long.
@@ -42,7 +43,12 @@ pub trait Means: Send + Sync {
 
     /// Wall time, Unix milliseconds.
     fn now_ms(&self) -> u64 {
-        node::event::unix_ns() / 1_000_000
+        unix_ms()
+    }
+
+    /// A clock that nobody sets, in milliseconds.
+    fn running_ms(&self) -> u64 {
+        monotonic_ns() / 1_000_000
     }
 }
 

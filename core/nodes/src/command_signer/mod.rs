@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use commands::code::SignRefusal;
-use commands::signer::{Signer, Verdict};
+use commands::signer::{ClockLook, Signer, Verdict};
 use journal::{Position, Reader};
 use node::{
     Batch, BatchPool, BuildError, Config, Context, Counter, Env, FieldSpec, FieldType, InputSpec, KindSpec,
@@ -178,6 +178,7 @@ impl Worker for CommandSigner {
         });
         loop {
             self.keep_up(context, ports, &mut reader)?;
+            self.look_at_clock(context);
             self.look_at_policy(context, ports)?;
             self.checkpoint(context, &log, &mut reader, false)?;
             if self.works.len() >= WORKS_MAX {
@@ -245,7 +246,7 @@ impl CommandSigner {
         batch: &Batch,
         meters: &Meters,
     ) -> Result<(), NodeError> {
-        let now = self.means.now_ms() / 1000;
+        let now = self.look_at_clock(context) / 1000;
         let mut work = self.work(Some(from), batch.len() as u64);
         let mut fence = None;
         for frame in &batch.frames {
@@ -275,6 +276,18 @@ impl CommandSigner {
         self.works.push_back(work);
         self.end_works(context);
         Ok(())
+    }
+
+    /// Compares the clocks; answers wall time, Unix milliseconds.
+    fn look_at_clock(&mut self, context: &mut Context) -> u64 {
+        let before = self.means.running_ms();
+        let wall = self.means.now_ms();
+        let look = ClockLook { before, wall, after: self.means.running_ms() };
+        if let Some(refusal) = self.signer.look(look) {
+            let reason = Reason(refusal.code());
+            context.events.report(reason, Severity::Alarm, Source::Node, || refusal.to_string());
+        }
+        wall
     }
 
     fn work(&mut self, from: Option<(usize, u64)>, frames: u64) -> Work {
@@ -473,7 +486,8 @@ impl CommandSigner {
     ) -> Result<(), NodeError> {
         let since = self.checkpointed.map(|before| reader.position().since(before));
         let due = since.is_none_or(|octets| octets >= self.checkpoint_octets)
-            || (log.wants_room() && since.is_some_and(|octets| octets > 0));
+            || (self.checkpointed.is_some_and(|before| log.wants_mark(before))
+                && since.is_some_and(|octets| octets > 0));
         if !(due || last) || !self.signer.is_idle() || Instant::now() < self.checkpoint_at {
             return Ok(());
         }

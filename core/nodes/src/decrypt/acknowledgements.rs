@@ -1,7 +1,8 @@
 //! Acknowledgements that are due, and their way down.
 //!
 //! The ring is bounded: past that an acknowledgement is dropped and counted, and the device repeats its
-//! report. So is one that finds its edge full or no counter durably reserved.
+//! report. So is one that finds its edge full or no counter durably reserved, because the fence is closed or
+//! for another reason.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -70,6 +71,7 @@ struct Numbers {
     sent: Counter,
     full: Counter,
     edge: Counter,
+    fence: Counter,
     counter: Counter,
     nowhere: Counter,
 }
@@ -91,6 +93,7 @@ impl Numbers {
             ),
             full: dropped("ring"),
             edge: dropped("edge"),
+            fence: dropped("fence"),
             counter: dropped("no-counter"),
             nowhere: dropped("no-downlink"),
         }
@@ -136,13 +139,13 @@ impl Acknowledgements {
         room
     }
 
-    /// Seals and sends all that are due.
+    /// Seals and sends all that are due; `closed` says that the fence is.
     pub(super) fn send(
         &mut self,
         context: &mut Context,
         ways: &mut Ways,
         associations: &mut Associations,
-        system: System,
+        (system, closed): (System, bool),
     ) {
         for answer in std::mem::take(&mut self.answers) {
             self.pass_on(context, ways, &answer);
@@ -157,7 +160,7 @@ impl Acknowledgements {
             for _ in 0..BATCH {
                 let Some(due) = self.ring.pop_front() else { break };
                 if let Some(entry) = associations.get_mut(due.place) {
-                    self.write(ways, &due, entry);
+                    self.write(ways, &due, entry, closed);
                 }
             }
             for (paper, transport) in self.papers.iter_mut().zip(0..) {
@@ -198,7 +201,7 @@ impl Acknowledgements {
     }
 
     /// Writes one acknowledgement's APDU with its plaintext in place.
-    fn write(&mut self, ways: &mut Ways, due: &Due, entry: &mut Entry) {
+    fn write(&mut self, ways: &mut Ways, due: &Due, entry: &mut Entry, closed: bool) {
         if due.to.is_none() {
             entry.due = false;
         }
@@ -209,7 +212,12 @@ impl Acknowledgements {
         };
         let association = &mut entry.association;
         let Some(ack) = association.ack(due.epoch) else { return };
-        let Some(seq) = association.take_seq() else { return self.numbers.counter.add(1) };
+        let Some(seq) = association.take_seq() else {
+            // A counter at its end stays there, whatever the fence says.
+            let fenced = closed && association.wanted_floor().is_some();
+            let counter = if fenced { &self.numbers.fence } else { &self.numbers.counter };
+            return counter.add(1);
+        };
         let (sid, active) = (association.sid(), association.epoch());
         let head = Head { frame_type: FrameType::DownControl, id: sid.0, epoch_low: active.low(), seq };
         let device = self.directory.device(sid);

@@ -35,7 +35,8 @@ pub struct Entry {
     /// Keys, windows and counters.
     pub association: Association,
     link: u32,
-    /// When a repeat was acknowledged last, in milliseconds of the shard's clock.
+    /// When a repeat was acknowledged last, in milliseconds of the shard's clock. While it is gated, when
+    /// nothing is: how far the end device had come in the frame that it was heard with last.
     pub repeated: u32,
     /// Frames that did not open in this run.
     pub failures: u16,
@@ -83,6 +84,19 @@ impl Entry {
     pub fn hear(&mut self, heard: Heard) {
         (self.transport, self.link) = (heard.transport, heard.link);
     }
+
+    /// A frame of this epoch came from here while it is gated: whether it is fresh nobody knows. A challenge for
+    /// it alone has to find a way, so it is heard, but not with a frame from before one that it was heard with.
+    pub fn hear_gated(&mut self, heard: Heard, epoch: Epoch, seq: u32) {
+        // Two epochs may retire, each at most four steps behind the next; candidates are up to four ahead.
+        let oldest = self.association.epoch().0.saturating_sub(8);
+        let ahead = u32::from(epoch.0.saturating_sub(oldest)).saturating_add(1);
+        let reach = ahead.saturating_mul(1 << 24).saturating_add(seq);
+        if reach >= self.repeated {
+            self.repeated = reach;
+            self.hear(heard);
+        }
+    }
 }
 
 /// What an association needs seldom, apart from what every frame needs.
@@ -92,8 +106,7 @@ pub struct Cold {
     /// The last campaign that epochs were issued for; 0 for none.
     pub campaign: u32,
     /// The day of the last reservation, and the blocks that were reserved on it.
-    day: u16,
-    blocks: u16,
+    blocks: Blocks,
     /// An epoch that should be left, and what was said of it: bit n for reason n.
     due: (Epoch, u8),
 }
@@ -105,7 +118,7 @@ impl Cold {
     /// What belongs to an association in the epoch of this PRK_out.
     #[must_use]
     pub fn new(prk: Prk, campaign: u32) -> Self {
-        Self { prk, campaign, day: 0, blocks: 0, due: (Epoch(0), 0) }
+        Self { prk, campaign, blocks: Blocks::default(), due: (Epoch(0), 0) }
     }
 
     /// What stands in the place of one that was moved away.
@@ -131,14 +144,47 @@ impl Cold {
         }
     }
 
-    /// Counts a block of counters that is to be reserved on this day; `false` when the day has none left.
-    pub fn may_reserve(&mut self, day: u64) -> bool {
-        let day = u16::try_from(day).unwrap_or(u16::MAX);
-        if self.day != day {
-            (self.day, self.blocks) = (day, 0);
-        }
-        self.blocks = self.blocks.saturating_add(1);
-        self.blocks <= BLOCKS_A_DAY
+    /// Counts a block of counters that is to be reserved on this day. Answers the day that it counts for;
+    /// `None` when that has none left.
+    pub fn reserve(&mut self, day: u16) -> Option<u16> {
+        let counted = self.blocks.and_one(day);
+        (counted.number <= BLOCKS_A_DAY).then(|| {
+            self.blocks = counted;
+            counted.day
+        })
+    }
+
+    /// At a start: a block was reserved on this day.
+    pub fn reserved(&mut self, day: u16) {
+        self.blocks = self.blocks.and_one(day);
+    }
+
+    /// At a start: so many blocks were reserved, at the least.
+    pub fn restore_blocks(&mut self, blocks: Blocks) {
+        self.blocks = self.blocks.max(blocks);
+    }
+
+    /// The blocks of the last day, those on their way to the journal included.
+    #[must_use]
+    pub fn blocks(&self) -> Blocks {
+        self.blocks
+    }
+}
+
+/// Blocks of counters by day: a later day is more than any number on one before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Blocks {
+    /// Since 1970.
+    pub day: u16,
+    /// On that day.
+    pub number: u16,
+}
+
+impl Blocks {
+    /// With one more on this day. The day only rises: a clock that was set back gives no new ones.
+    fn and_one(self, day: u16) -> Self {
+        let today = self.max(Self { day, number: 0 });
+        Self { number: today.number.saturating_add(1), ..today }
     }
 }
 
@@ -269,6 +315,7 @@ impl Associations {
         self.ratchet(place, before);
         let Some(entry) = self.get_mut(place) else { return };
         if std::mem::take(&mut entry.gated) {
+            entry.repeated = 0;
             entry.association.forget_retiring();
         }
     }
@@ -387,6 +434,54 @@ mod tests {
             }
             assert_eq!(associations.find(Sid::new(9, 77).unwrap()), None);
         }
+    }
+
+    #[test]
+    fn a_gated_one_is_not_heard_with_a_frame_from_before() {
+        let mut associations = Associations::new(0, 1);
+        let sid = Sid::new(1, 4).unwrap();
+        add(&mut associations, sid);
+        let place = associations.find(sid).unwrap();
+        let entry = associations.get_mut(place).unwrap();
+        let [first, second] = [5, 6].map(|link| Heard { transport: 1, link });
+        // Epoch 3 is the active one.
+        for (heard, epoch, seq, route) in [
+            (first, 3, 70, first),
+            (second, 3, 69, first),
+            (second, 2, 90, first),
+            (second, 3, 70, second),
+            (first, 3, 71, first),
+            (second, 4, 0, second),
+            (first, 3, 99, second),
+        ] {
+            entry.hear_gated(heard, Epoch(epoch), seq);
+            assert_eq!(entry.heard(), Some(route), "epoch {epoch} seq {seq}");
+        }
+    }
+
+    #[test]
+    fn a_day_has_so_many_blocks_and_does_not_begin_twice() {
+        let mut cold = Cold::nobody();
+        for _ in 0..BLOCKS_A_DAY {
+            assert_eq!(cold.reserve(20_000), Some(20_000));
+        }
+        assert_eq!(cold.reserve(20_000), None);
+        assert_eq!(cold.reserve(20_001), Some(20_001), "a new day");
+        // A clock that steps back goes on with the later day.
+        for _ in 1..BLOCKS_A_DAY {
+            assert_eq!(cold.reserve(20_000), Some(20_001));
+        }
+        assert_eq!((cold.reserve(20_000), cold.reserve(20_001)), (None, None));
+        assert_eq!(cold.blocks(), Blocks { day: 20_001, number: BLOCKS_A_DAY });
+        // A start comes to the same, in whatever order it is told.
+        let mut restored = Cold::nobody();
+        restored.reserved(20_001);
+        restored.restore_blocks(Blocks { day: 20_000, number: 7 });
+        assert_eq!(restored.blocks(), Blocks { day: 20_001, number: 1 });
+        restored.restore_blocks(cold.blocks());
+        restored.reserved(19_999);
+        assert_eq!(restored.blocks(), Blocks { day: 20_001, number: BLOCKS_A_DAY + 1 });
+        assert_eq!((restored.reserve(20_001), restored.reserve(20_002)), (None, Some(20_002)));
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! What a shard knows of its associations, kept beside the journal so that a start reads only its end.
 //!
-//! A checkpoint holds no key: windows and counter floors by epoch, those of groups, and of classic devices the
-//! messages and IV floors. What it tells of an epoch counts when the epoch is known, from the key store or the
+//! A checkpoint holds no key: windows and counter floors by epoch, the blocks reserved on the last day, floors
+//! of groups, and of classic devices the messages, what was forgotten of them, and IV floors. What it tells of an epoch counts when the epoch is known, from the key store or the
 //! journal. Each shard writes one under its own name, `windows-SHARD-of-SHARDS`. When the number of shards changes, a start
 //! reads those of the old number too, and they go once every shard has written its new one.
 //!
 //! ```text
-//! association   01  sid 4  epoch 2  highest 4  bits 8  floor 4    highest ffffffff: no window yet
+//! association   01  sid 4  epoch 2  highest 4  bits 8  floor 4  day 2  blocks 2
+//!                                                      highest ffffffff: no window yet
 //! message       02  sid 4  key id 1  iv 4  invocation 4
 //! IV floor      03  sid 4  floor 4
 //! group         04  gid 4  epoch 2  floor 4
+//! forgotten     05  sid 4  key id 1  iv 4
 //! ```
 
 use journal::{Checkpoint, CheckpointWriter, JournalError, Position};
@@ -17,7 +19,7 @@ use seal::association::Association;
 use seal::ids::{Epoch, Gid, Sid};
 use seal::window::View;
 
-use super::associations::Associations;
+use super::associations::{Associations, Blocks, Entry};
 use super::classic::Classics;
 use super::groups::Groups;
 use super::rebuild::Rebuilding;
@@ -29,7 +31,8 @@ const ASSOCIATION: u8 = 1;
 const MESSAGE: u8 = 2;
 const IV_FLOOR: u8 = 3;
 const GROUP: u8 = 4;
-const ASSOCIATION_OCTETS: usize = 23;
+const FORGOTTEN: u8 = 5;
+const ASSOCIATION_OCTETS: usize = 27;
 const NO_WINDOW: u32 = u32::MAX;
 /// A chunk is written when it has so many octets.
 const CHUNK_OCTETS: usize = 64 << 10;
@@ -90,9 +93,11 @@ pub(super) fn write(
         }
         Ok::<(), JournalError>(())
     };
-    for (association, _) in associations.iter() {
-        push(&mut chunk, association, association.epoch(), association.counter().floor());
-        association.other_epochs().for_each(|epoch| push(&mut chunk, association, epoch, 0));
+    for (association, cold) in associations.iter() {
+        let spent = (association.counter().floor(), cold.blocks());
+        push(&mut chunk, association, association.epoch(), spent);
+        let none = (0, Blocks::default());
+        association.other_epochs().for_each(|epoch| push(&mut chunk, association, epoch, none));
         put(&mut chunk, CHUNK_OCTETS)?;
     }
     for (gid, epoch, floor) in groups.floors() {
@@ -110,6 +115,13 @@ pub(super) fn write(
         chunk.extend_from_slice(&message.invocation.to_be_bytes());
         put(&mut chunk, CHUNK_OCTETS)?;
     }
+    for ((sid, key_id), iv) in classics.cache().forgotten() {
+        chunk.push(FORGOTTEN);
+        chunk.extend_from_slice(&sid.0.to_be_bytes());
+        chunk.push(key_id);
+        chunk.extend_from_slice(&iv.to_be_bytes());
+        put(&mut chunk, CHUNK_OCTETS)?;
+    }
     for (sid, floor) in classics.iv_floors() {
         chunk.push(IV_FLOOR);
         chunk.extend_from_slice(&sid.0.to_be_bytes());
@@ -123,9 +135,9 @@ pub(super) fn write(
 }
 
 /// Writes what is known of one epoch, if anything is.
-fn push(chunk: &mut Vec<u8>, association: &Association, epoch: Epoch, floor: u32) {
+fn push(chunk: &mut Vec<u8>, association: &Association, epoch: Epoch, (floor, blocks): (u32, Blocks)) {
     let view = association.durable(epoch);
-    if (view.is_none() && floor == 0) || !association.sid().is_valid() {
+    if (view.is_none() && floor == 0 && blocks.number == 0) || !association.sid().is_valid() {
         return;
     }
     let view = view.unwrap_or(View { highest: NO_WINDOW, bits: 0 });
@@ -135,6 +147,8 @@ fn push(chunk: &mut Vec<u8>, association: &Association, epoch: Epoch, floor: u32
     chunk.extend_from_slice(&view.highest.to_be_bytes());
     chunk.extend_from_slice(&view.bits.to_be_bytes());
     chunk.extend_from_slice(&floor.to_be_bytes());
+    chunk.extend_from_slice(&blocks.day.to_be_bytes());
+    chunk.extend_from_slice(&blocks.number.to_be_bytes());
 }
 
 /// Removes the checkpoints of another number of shards, once every shard of this number has its own.
@@ -190,6 +204,7 @@ impl Checkpoints {
             }
         }
         // A partition that no checkpoint covers needs the log from its beginning.
+        state.checkpointed.clone_from(&newest);
         let own = newest.iter().zip(0..).filter(|(_, partition)| state.associations.owns(*partition));
         let from = own.map(|(position, _)| position.unwrap_or(Position::START)).min();
         Ok((rest, from.unwrap_or(Position::START)))
@@ -230,6 +245,11 @@ impl Checkpoints {
                     let sid = fields.sid()?;
                     state.classics.restore_iv_floor(sid, fields.u32()?);
                 }
+                FORGOTTEN => {
+                    fields.u8()?;
+                    let (sid, key_id) = (fields.sid()?, fields.u8()?);
+                    state.classics.restore_forgotten(sid, key_id, fields.u32()?);
+                }
                 GROUP => {
                     fields.u8()?;
                     // Its key may come from the journal.
@@ -244,14 +264,18 @@ impl Checkpoints {
 /// Adds the frames and the floor of an entry to what is known; `false` when the epoch is not the active one,
 /// as far as is known. What is another shard's is nothing.
 fn merge(entry: &[u8; ASSOCIATION_OCTETS], state: &mut Rebuilding<'_>) -> bool {
-    let [_, s0, s1, s2, s3, e0, e1, h0, h1, h2, h3, bits @ .., f0, f1, f2, f3] = *entry;
+    let [_, s0, s1, s2, s3, e0, e1, h0, h1, h2, h3, bits @ .., f0, f1, f2, f3, d0, d1, b0, b1] = *entry;
     let sid = Sid(u32::from_be_bytes([s0, s1, s2, s3]));
     let epoch = Epoch(u16::from_be_bytes([e0, e1]));
     let view = View { highest: u32::from_be_bytes([h0, h1, h2, h3]), bits: u64::from_be_bytes(bits) };
     if !state.associations.owns(sid.partition()) {
         return true;
     }
-    let Some(association) = state.association(sid) else { return false };
+    let place = state.associations.find(sid);
+    let found = place.and_then(|place| state.associations.both_mut(place));
+    let Some((Entry { association, .. }, cold)) = found else { return false };
+    let [day, number] = [[d0, d1], [b0, b1]].map(u16::from_be_bytes);
+    cold.restore_blocks(Blocks { day, number });
     association.restore_floor(epoch, u32::from_be_bytes([f0, f1, f2, f3]));
     association.merge(epoch, view);
     association.epoch() == epoch
@@ -305,6 +329,9 @@ mod tests {
                 vault: &self.vault,
                 directory: &self.directory,
                 damaged: Vec::new(),
+                taken: Position::START,
+                checkpointed: Vec::new(),
+                born: Default::default(),
             }
         }
 
@@ -368,6 +395,79 @@ mod tests {
         assert!(keys.found(&log, own(0, 1)).iter().all(|window| *window == (4, 0b1_1111)));
     }
 
+    /// A block reserved for association 0.
+    fn reserve(writer: &mut Writer, floor: u32, day: u16) -> Position {
+        let mut octets = Vec::new();
+        let reserved = record::Reservation { sid: Sid(0), epoch: EPOCH, floor, day };
+        record::Record::write(&reserved, &mut octets);
+        writer.append(record::RESERVATION, &octets).unwrap();
+        writer.commit().unwrap()
+    }
+
+    #[test]
+    fn the_blocks_of_a_day_are_counted_once() {
+        let keys = Keys::new();
+        let log = Log::new(Arc::new(ForgetfulFiles::default()), Path::new("/journal").into());
+        let mut writer = Writer::open(log.files(), log.folder(), Settings::default(), log.durable()).unwrap();
+        let own = |shards| ShardOf { shard: 0, shards };
+        // From wherever the key store lets it be read.
+        let found = |shards, followed| {
+            let mut state = keys.state(own(shards));
+            state.follow(&log, followed).unwrap();
+            state.associations.iter().next().map(|(_, cold)| cold.blocks()).unwrap()
+        };
+        let mut number = 0;
+        for day in [20_000, 20_001] {
+            for floor in 1..4 {
+                reserve(&mut writer, floor * 64 + u32::from(day), day);
+                number += 1;
+            }
+            number = if day == 20_000 { number } else { 3 };
+            assert_eq!(found(1, None), Blocks { day, number });
+            let mut state = keys.state(own(1));
+            state.follow(&log, None).unwrap();
+            save(&log, own(1), writer.end(), &state);
+            // A clock that was set back counts on with the later day.
+            for floor in 4..6 {
+                reserve(&mut writer, floor * 64 + u32::from(day), 19_990);
+                number += 1;
+            }
+            for (shards, followed) in
+                [(1, None), (1, Some(Position::START)), (2, None), (2, Some(writer.end()))]
+            {
+                assert_eq!(found(shards, followed), Blocks { day, number }, "{shards} {followed:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_forgotten_of_classic_messages_stays_so() {
+        let keys = Keys::new();
+        let log = Log::new(Arc::new(ForgetfulFiles::default()), Path::new("/journal").into());
+        let writer = Writer::open(log.files(), log.folder(), Settings::default(), log.durable()).unwrap();
+        let own = ShardOf { shard: 0, shards: 1 };
+        let state = || {
+            let mut state = keys.state(own);
+            let key = seal::secret::Key128::from_octets([1; 16]);
+            let keys = keystore::ClassicKeys::new(vec![(2, key)]).unwrap();
+            let title = c1222::ApTitleBuf::parse(".75.9").unwrap();
+            state.classics.add(Sid(9), Dev([9; 8]), title.as_title(), keystore::ProfileId([0; 32]), keys);
+            state
+        };
+        let mut before = state();
+        for (sid, key_id, iv) in [(9, 2, 700), (9, 2, 600), (8, 2, 900)] {
+            before.classics.cache_mut().forget(Sid(sid), key_id, iv);
+        }
+        save(&log, own, writer.end(), &before);
+        let mut after = state();
+        after.follow(&log, None).unwrap();
+        let message = |iv| Message { sid: Sid(9), key_id: 2, iv, invocation: 1 };
+        let cache = after.classics.cache();
+        assert!(cache.contains(&message(700)) && !cache.contains(&message(701)));
+        // Of one that is gone nothing is kept.
+        assert_eq!(cache.forgotten().collect::<Vec<_>>(), [((Sid(9), 2), 700)]);
+    }
+
     #[test]
     fn names_read_back() {
         let name = ShardOf { shard: 3, shards: 8 };
@@ -389,6 +489,8 @@ mod tests {
         chunk.extend_from_slice(&[9; 8]);
         chunk.push(GROUP);
         chunk.extend_from_slice(&[9; 10]);
+        chunk.push(FORGOTTEN);
+        chunk.extend_from_slice(&[9; 9]);
         for end in 0..=chunk.len() {
             let _ = Checkpoints::default().take_in(&chunk[..end], &mut state);
         }

@@ -12,6 +12,7 @@ use seal::ids::{Dev, Epoch, Sid};
 
 use super::classic_answers::Answers;
 use super::replay_cache::{Message, ReplayCache};
+use super::reserving::day_of;
 use crate::record::{self, Origin, Report, Reservation};
 use crate::tally::reasons;
 
@@ -127,6 +128,15 @@ impl Classics {
         self.devices.insert(sid, device);
     }
 
+    /// Nothing of a device is taken any more, and its keys are erased; whether there was one.
+    pub(super) fn remove(&mut self, sid: Sid) -> bool {
+        let removed = self.devices.remove(&sid).is_some();
+        if removed {
+            self.cache.remove_device(sid);
+        }
+        removed
+    }
+
     pub(super) fn cache(&self) -> &ReplayCache {
         &self.cache
     }
@@ -139,6 +149,13 @@ impl Classics {
     pub(super) fn iv_floors(&self) -> impl Iterator<Item = (Sid, u32)> {
         let floors = self.devices.iter().map(|(sid, device)| (*sid, device.iv_floor));
         floors.filter(|(_, floor)| *floor > 0)
+    }
+
+    /// At a start: messages of this key up to an IV are not remembered.
+    pub(super) fn restore_forgotten(&mut self, sid: Sid, key_id: u8, iv: u32) {
+        if self.devices.contains_key(&sid) {
+            self.cache.forget(sid, key_id, iv);
+        }
     }
 
     /// At a start: our IVs below `floor` may have been used.
@@ -188,7 +205,8 @@ impl Classics {
             let answer =
                 self.answers.make(&apdu, control, &epsem, (key, KeyIv { key_id, iv: iv.to_be_bytes() }))?;
             device.iv_floor = iv.checked_add(1)?;
-            let floor = Reservation { sid, epoch: report.epoch, floor: device.iv_floor };
+            let day = day_of(now / NS_PER_S);
+            let floor = Reservation { sid, epoch: report.epoch, floor: device.iv_floor, day };
             out.push(&floor.octets(), record::descriptor(record::RESERVATION)).then_some(answer)
         });
         Ok(Taken { message, sound: epsem.is_some(), answer })

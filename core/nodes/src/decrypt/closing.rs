@@ -1,5 +1,6 @@
 //! What a restore closes (security layer §8): read from the store and the log of a head-end that does not run.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use journal::{JournalError, Position};
@@ -61,6 +62,9 @@ impl Closing {
             vault: &vault,
             directory: &directory,
             damaged: Vec::new(),
+            taken: Position::START,
+            checkpointed: Vec::new(),
+            born: HashSet::new(),
         };
         let cursor: Option<Position> = log.cursors().load(CURSOR)?.map(|cursor| cursor.position);
         let first = log.first()?;

@@ -127,6 +127,7 @@ impl NodeKind for DecryptKind {
             issuing: HashMap::new(),
             challenges: Challenges::default(),
             given: Given::default(),
+            spoilt: false,
             numbers: Numbers::new(env),
             system: directory.system(),
             directory,

@@ -53,6 +53,10 @@ impl Lives {
     /// An association was replaced.
     pub(super) fn retire(&mut self, associations: &mut Associations, place: Place, until: u64) {
         let Some(entry) = associations.get_mut(place) else { return };
+        // A revoked one is over, and known as such.
+        if entry.association.is_revoked() {
+            return;
+        }
         entry.retired = true;
         let sid = entry.association.sid();
         self.unproven.remove(&sid);

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use journal::Position;
-use keystore::{Directory, Vault};
+use keystore::{Directory, Standing, Vault};
 use node::{Batch, BatchPool, Context, Counter, Env, Next, NodeError, Reason, Severity, Source, Worker};
 use seal::ids::{Epoch, Gid, Sid, System};
 use seal::secret::scrubbed;
@@ -185,6 +185,8 @@ struct Shard {
     challenges: Challenges,
     /// Batches of orders that are not settled.
     given: Given,
+    /// An association of the batch that is being settled was not taken.
+    spoilt: bool,
     ways: Ways,
     downstream: Downstream,
     reserving: Reserving,
@@ -250,11 +252,12 @@ impl Shard {
         self.settle(context, records)?;
         self.lives.expire(&mut self.associations, unix_s());
         self.send_down(context, records);
-        self.acknowledgements.send(context, &mut self.ways, &mut self.associations, self.system);
+        let how = (self.system, self.reserving.is_closed());
+        self.acknowledgements.send(context, &mut self.ways, &mut self.associations, how);
         let wanted = self.checkpointed.is_none_or(|last| {
             let grown = settled.since(last);
             // A journal without room cannot grow to the next one.
-            grown >= self.checkpoint_octets || (grown > 0 && log.wants_room())
+            grown >= self.checkpoint_octets || (grown > 0 && log.wants_mark(last))
         });
         if wanted && Instant::now() >= self.checkpoint_at {
             self.checkpoint(context, log, settled);
@@ -356,7 +359,13 @@ impl Shard {
                     }
                 }
                 Err(refused) => {
-                    self.refusing.refuse(context, heard, sid, refused.reason, || refused.detail);
+                    let reason = match self.directory.standing(sid) {
+                        // It was sorted before its device was revoked or registered.
+                        Some(Standing::Revoked) => reasons::UP_REVOKED,
+                        Some(Standing::Retired) => reasons::LEGACY,
+                        _ => refused.reason,
+                    };
+                    self.refusing.refuse(context, heard, sid, reason, || refused.detail);
                 }
             }
         }

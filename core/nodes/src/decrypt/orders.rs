@@ -3,10 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use keystore::Kind;
 use node::{Batch, Context, Edge, NodeError, Reason, Severity, Source};
 use seal::association::RETIRING_S;
 use seal::command::{Class, KeyItem, SignedCommand};
 use seal::control::{Down, Items};
+use seal::edhoc::Refusal;
 use seal::ids::{Dev, Epoch, Gid, Sid};
 use seal::secret::{Key128, scrubbed};
 
@@ -70,6 +72,8 @@ enum Bad {
     Store,
     /// Its slot holds another association.
     Slot,
+    /// It is for a device that is revoked.
+    Revoked,
     /// The key store does not follow the journal: what the order brings would be forgotten.
     Follower,
 }
@@ -79,6 +83,7 @@ impl Bad {
         match self {
             Self::Store => (reasons::STORE, "what it brings does not open"),
             Self::Slot => (Reason("slot-taken"), "its slot is taken"),
+            Self::Revoked => (reasons::of_registration(Refusal::Revoked), "its device is revoked"),
             Self::Follower => (Reason("no-follower"), "the key store does not follow the journal"),
         }
     }
@@ -206,6 +211,9 @@ impl Shard {
         sealed: &[u8],
         out: &mut Batch,
     ) -> Result<(), Bad> {
+        if store::is_revoked(&self.vault, &self.directory, dev).map_err(|_| Bad::Store)? {
+            return Err(Bad::Revoked);
+        }
         if self.associations.find(sid).is_some() {
             // It came before, and is durable.
             return Ok(());
@@ -219,22 +227,38 @@ impl Shard {
         Ok(())
     }
 
-    /// Nothing is sealed under an association any more; its frames are opened for 72 h.
+    /// Nothing is sealed under an association any more; its frames are opened for 72 h. A classic device that has
+    /// registered is heard no more at once (security layer §9).
     fn retire(&mut self, context: &mut Context, sid: Sid, out: &mut Batch) {
-        let Some(place) = self.associations.find(sid) else { return self.unknown(context, Some(sid)) };
-        let until = self.lives.retired_until(sid).unwrap_or_else(|| unix_s().saturating_add(RETIRING_S));
-        self.lives.retire(&mut self.associations, place, until);
+        let until = match self.associations.find(sid) {
+            Some(place) => {
+                let retired = self.lives.retired_until(sid);
+                let until = retired.unwrap_or_else(|| unix_s().saturating_add(RETIRING_S));
+                self.lives.retire(&mut self.associations, place, until);
+                until
+            }
+            None if self.directory.kind(sid) == Some(Kind::Classic) => {
+                self.classics.remove(sid);
+                unix_s()
+            }
+            None => return self.unknown(context, Some(sid)),
+        };
         record::push(out, &Retired { sid, until });
         self.sent.push(Sent::Retired { sid, until });
     }
 
-    /// A device is refused at once. Also one whose association is gone is written down.
+    /// A device is refused at once, under each association that is held here. Also one whose association is
+    /// gone is written down.
     fn revoke(&mut self, context: &mut Context, dev: Dev, sid: Sid, out: &mut Batch) {
-        match self.associations.find(sid) {
-            Some(place) => self.lives.revoke(&mut self.associations, place),
-            None => self.unknown(context, Some(sid)),
+        for of_device in self.directory.revoke(dev) {
+            self.classics.remove(of_device);
+            if let Some(place) = self.associations.find(of_device) {
+                self.lives.revoke(&mut self.associations, place);
+            }
         }
-        self.directory.revoked(sid);
+        if self.directory.dev(sid) != Some(dev) {
+            self.unknown(context, Some(sid));
+        }
         record::push(out, &Revoked { dev, sid });
         self.sent.push(Sent::Revoked { sid });
     }

@@ -4,10 +4,11 @@
 //! The store follows the journal with a cursor of its own and may hold more than that says, so every record
 //! may be taken in again.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use journal::{JournalError, Position};
-use keystore::{Directory, Vault};
+use keystore::{Directory, Kind, Vault};
 use node::{Context, NodeError, Reason, Severity, Source};
 use seal::association::Association;
 use seal::ids::{Dev, Epoch, Sid};
@@ -38,8 +39,15 @@ pub(super) struct Rebuilding<'a> {
     pub(super) lives: Lives,
     pub(super) vault: &'a Vault,
     pub(super) directory: &'a Directory,
-    /// Sealed records that did not open.
+    /// Sealed records that should open and did not.
     pub(super) damaged: Vec<String>,
+    /// Up to where the key store has taken the log in. What it holds no more of that is over, and nobody needs
+    /// to open it: the data key that sealed it may be gone.
+    pub(super) taken: Position,
+    /// By partition: where the newest checkpoint is that covers it.
+    pub(super) checkpointed: Vec<Option<Position>>,
+    /// Associations that the journal brought.
+    pub(super) born: HashSet<Sid>,
 }
 
 impl Shard {
@@ -75,6 +83,9 @@ impl Shard {
             vault: &self.vault,
             directory: &self.directory,
             damaged: Vec::new(),
+            taken: Position::START,
+            checkpointed: Vec::new(),
+            born: HashSet::new(),
         };
         // Before the store is read: what it takes in later is taken in twice.
         let followed = self.followed(log).map_err(|error| NodeError::caused("read a cursor", error))?;
@@ -98,7 +109,7 @@ impl Shard {
         }
         self.numbers.groups.set(i64::try_from(groups.len()).unwrap_or(i64::MAX));
         (self.classics, self.groups, self.lives) = (classics, groups, lives);
-        (self.in_flight, self.given) = (InFlight::default(), Given::default());
+        (self.in_flight, self.given, self.spoilt) = (InFlight::default(), Given::default(), false);
         self.issuing.clear();
         self.checkpoint(context, log, settled);
         Ok(())
@@ -132,6 +143,7 @@ impl Rebuilding<'_> {
     /// [`JournalError`] with the place that cannot be read.
     pub(super) fn follow(&mut self, log: &Log, followed: Option<Position>) -> Result<(), JournalError> {
         let (checkpoints, position) = Checkpoints::read(log, self)?;
+        self.taken = followed.unwrap_or(Position::START);
         self.replay(log, followed.map_or(position, |followed| followed.min(position)))?;
         checkpoints.merge_rest(self);
         Ok(())
@@ -140,28 +152,36 @@ impl Rebuilding<'_> {
     /// Takes in what the journal holds from a position on.
     pub(super) fn replay(&mut self, log: &Log, from: Position) -> Result<(), JournalError> {
         let mut reader = log.reader(from);
-        while let Some(found) = reader.next()? {
-            self.take_in(found.kind, found.octets);
+        loop {
+            let at = reader.position();
+            let Some(found) = reader.next()? else { return Ok(()) };
+            self.take_in(at, found.kind, found.octets);
         }
-        Ok(())
     }
 
-    /// Takes in a record. One that does not read is none of ours.
-    fn take_in(&mut self, kind: u8, octets: &[u8]) -> Option<()> {
+    /// Takes in the record behind a position. One that does not read is none of ours.
+    fn take_in(&mut self, at: Position, kind: u8, octets: &[u8]) -> Option<()> {
         match kind {
             record::REPORT => self.report(&Report::read(octets)?.0),
             record::RESERVATION => {
                 let reserved = record::Reservation::read(octets)?;
-                let record::Reservation { sid, epoch, floor } = reserved;
-                match (reserved.gid(), self.association(sid)) {
+                let record::Reservation { sid, epoch, floor, day } = reserved;
+                let counts = self.counts(at, sid);
+                let place = self.associations.find(sid);
+                match (reserved.gid(), place.and_then(|place| self.associations.both_mut(place))) {
                     (Some(gid), _) => self.groups.restore_floor(gid, epoch, floor),
-                    (None, Some(association)) => association.restore_floor(epoch, floor),
+                    (None, Some((entry, cold))) => {
+                        entry.association.restore_floor(epoch, floor);
+                        if counts {
+                            cold.reserved(day);
+                        }
+                    }
                     (None, None) => self.classics.restore_iv_floor(sid, floor),
                 }
             }
             record::ASSOCIATION => {
                 let record::Association { sid, dev, replaces, sealed } = record::Association::read(octets)?;
-                self.registered(sid, dev, replaces, sealed);
+                self.registered(at, (sid, dev), replaces, sealed);
             }
             record::PROMOTED => {
                 let record::Promoted { sid, epoch, at } = record::Promoted::read(octets)?;
@@ -187,6 +207,13 @@ impl Rebuilding<'_> {
             }
             record::PROVED => {
                 let record::Proved { sid, dev, .. } = record::Proved::read(octets)?;
+                // Whose shard ever holds the new association: it is heard no more as a classic device.
+                for of_device in self.directory.associations(dev) {
+                    if self.directory.kind(of_device) == Some(Kind::Classic) {
+                        self.classics.remove(of_device);
+                        self.directory.retired(of_device);
+                    }
+                }
                 let place = self.associations.find(sid)?;
                 self.associations.get_mut(place)?.proven = true;
                 self.lives.proven(sid);
@@ -194,28 +221,42 @@ impl Rebuilding<'_> {
             }
             record::RETIRED => {
                 let record::Retired { sid, until } = record::Retired::read(octets)?;
+                if self.classics.remove(sid) {
+                    self.directory.retired(sid);
+                }
                 let place = self.associations.find(sid)?;
                 self.lives.retire(&mut self.associations, place, until);
                 self.directory.retired(sid);
             }
             record::REVOKED => {
-                let record::Revoked { sid, .. } = record::Revoked::read(octets)?;
-                self.directory.revoked(sid);
-                let place = self.associations.find(sid)?;
-                self.lives.revoke(&mut self.associations, place);
+                // One record counts for the whole device, also for what the journal tells of it later.
+                let record::Revoked { dev, .. } = record::Revoked::read(octets)?;
+                for of_device in self.directory.revoke(dev) {
+                    self.classics.remove(of_device);
+                    if let Some(place) = self.associations.find(of_device) {
+                        self.lives.revoke(&mut self.associations, place);
+                    }
+                }
             }
             record::GROUP_KEY => {
                 let record::GroupKey { gid, epoch, activate_at, sealed } = record::GroupKey::read(octets)?;
                 if orders::owns(&self.associations, gid) {
                     match store::open_group_key(self.vault, gid, epoch, sealed) {
                         Some(gms) => drop(self.groups.learn(gid, epoch, activate_at, &gms)),
-                        None => self.damaged.push(format!("the key of group {gid} in epoch {epoch}")),
+                        None => self.unopened(at, || format!("the key of group {gid} in epoch {epoch}")),
                     }
                 }
             }
             _ => {}
         }
         Some(())
+    }
+
+    /// Whether a block that was reserved here is in no checkpoint. What the journal brought is in none that was
+    /// read: all of its blocks are behind it.
+    fn counts(&self, at: Position, sid: Sid) -> bool {
+        let checkpointed = self.checkpointed.get(sid.partition() as usize).copied().flatten();
+        checkpointed.is_none_or(|position| at >= position) || self.born.contains(&sid)
     }
 
     fn report(&mut self, report: &Report) {
@@ -244,7 +285,7 @@ impl Rebuilding<'_> {
         }
     }
 
-    fn registered(&mut self, sid: Sid, dev: Dev, replaces: Option<Sid>, sealed: &[u8]) {
+    fn registered(&mut self, at: Position, (sid, dev): (Sid, Dev), replaces: Option<Sid>, sealed: &[u8]) {
         let ours = sid.is_valid() && self.associations.owns(sid.partition());
         // What the store or an earlier record brought is newer.
         if !ours || !self.associations.has_room(sid, true) {
@@ -253,15 +294,21 @@ impl Rebuilding<'_> {
         match store::open(self.vault, sid, dev, sealed) {
             Some(mut stored) => {
                 stored.announce(self.directory);
+                match store::is_revoked(self.vault, self.directory, dev) {
+                    Ok(false) => {}
+                    Ok(true) => return,
+                    Err(error) => return self.damaged.push(format!("association {sid} of {dev}: {error}")),
+                }
                 stored.join(&mut self.associations, &mut self.lives, replaces);
+                self.born.insert(sid);
             }
-            None => self.damaged.push(format!("association {sid} of {dev}")),
+            None => self.unopened(at, || format!("association {sid} of {dev}")),
         }
     }
 
-    /// An association of this shard.
-    pub(super) fn association(&mut self, sid: Sid) -> Option<&mut Association> {
-        let place = self.associations.find(sid)?;
-        self.associations.get_mut(place).map(|entry| &mut entry.association)
+    fn unopened(&mut self, at: Position, what: impl FnOnce() -> String) {
+        if at >= self.taken {
+            self.damaged.push(what());
+        }
     }
 }

@@ -7,7 +7,8 @@ use std::collections::{HashMap, VecDeque};
 
 use seal::ids::Sid;
 
-/// Messages remembered at most by one shard; the oldest are forgotten past that.
+/// Messages remembered at most by one shard; past that the oldest are forgotten, and of each key nothing counts
+/// as fresh any more that has an IV up to the latest one forgotten: the freshness window may still let it pass.
 const MESSAGES_MAX: usize = 1 << 18;
 
 /// What tells one classic message from another.
@@ -30,13 +31,16 @@ pub struct ReplayCache {
     seen: HashMap<Message, u64>,
     order: VecDeque<(Message, u64)>,
     number: u64,
+    /// By device and key: the latest IV that was forgotten.
+    forgotten: HashMap<(Sid, u8), u32>,
 }
 
 impl ReplayCache {
-    /// Whether a message was accepted before.
+    /// Whether a message was accepted before, or may have been.
     #[must_use]
     pub fn contains(&self, message: &Message) -> bool {
-        self.seen.contains_key(message)
+        let forgotten = self.forgotten.get(&(message.sid, message.key_id));
+        forgotten.is_some_and(|latest| message.iv <= *latest) || self.seen.contains_key(message)
     }
 
     /// Remembers a message.
@@ -49,8 +53,25 @@ impl ReplayCache {
                 && self.seen.get(&oldest) == Some(&number)
             {
                 self.seen.remove(&oldest);
+                self.forget(oldest.sid, oldest.key_id, oldest.iv);
             }
         }
+    }
+
+    /// What was accepted of a key up to this IV is not remembered, message by message.
+    pub fn forget(&mut self, sid: Sid, key_id: u8, iv: u32) {
+        let latest = self.forgotten.entry((sid, key_id)).or_insert(iv);
+        *latest = iv.max(*latest);
+    }
+
+    /// A device is not heard any more.
+    pub fn remove_device(&mut self, sid: Sid) {
+        self.forgotten.retain(|(device, _), _| *device != sid);
+    }
+
+    /// By device and key: the latest IV that was forgotten.
+    pub fn forgotten(&self) -> impl Iterator<Item = ((Sid, u8), u32)> {
+        self.forgotten.iter().map(|(key, iv)| (*key, *iv))
     }
 
     /// Forgets a message whose record could not be written: its repeat is fresh again.
@@ -87,12 +108,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_forgotten_is_not_fresh_again() {
+        let mut cache = ReplayCache::default();
+        for iv in 100..MESSAGES_MAX as u32 + 110 {
+            cache.insert(message(iv));
+        }
+        // The first ten are not remembered, and taken for what they are; so is what came between them.
+        assert!((0..110).all(|iv| cache.contains(&message(iv))));
+        let other = |message: Message| !cache.contains(&message);
+        assert!(other(Message { invocation: 8, ..message(110) }));
+        assert!(other(Message { key_id: 1, ..message(100) }), "another key");
+        assert!(other(Message { sid: Sid(2), ..message(100) }), "another device");
+        cache.remove_device(Sid(1));
+        assert_eq!(cache.forgotten().count(), 0);
+    }
+
+    #[test]
     fn the_oldest_are_forgotten() {
         let mut cache = ReplayCache::default();
         for iv in 0..MESSAGES_MAX as u32 + 10 {
             cache.insert(message(iv));
         }
-        assert!(!cache.contains(&message(9)) && cache.contains(&message(10)));
+        assert_eq!(cache.forgotten().collect::<Vec<_>>(), [((Sid(1), 0), 9)]);
+        assert!(!cache.seen.contains_key(&message(9)) && cache.seen.contains_key(&message(10)));
         assert_eq!((cache.seen.len(), cache.order.len()), (MESSAGES_MAX, MESSAGES_MAX));
     }
 }

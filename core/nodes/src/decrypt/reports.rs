@@ -141,20 +141,26 @@ impl Shard {
                 Ok(Accepted::Fresh(epoch)) => {
                     let (place, body) = (candidate.place, candidate.body(batch));
                     let Head { frame_type, seq, .. } = candidate.head;
-                    // A gated one too: else a challenge for it alone would find no way.
-                    entry.hear(candidate.heard);
                     if entry.gated
                         && !(entry.association.is_candidate(epoch)
                             && self.challenges.open(frame_type, epoch, body))
                     {
+                        entry.hear_gated(candidate.heard, epoch, seq);
                         entry.association.failed(epoch, seq);
                         let sid = candidate.head.sid();
                         self.refusing
                             .refuse(context, candidate.heard, sid, reasons::FENCE, || GATED.to_owned());
                         continue;
                     }
-                    let report = candidate.report(&entry.association, epoch, received, body);
+                    entry.hear(candidate.heard);
                     let first = !entry.proven && !entry.retired;
+                    if first && self.directory.is_revoked(entry.association.dev()) {
+                        // The order is on its way.
+                        entry.association.failed(epoch, seq);
+                        self.refuse(context, candidate.heard, candidate.head.sid(), Refusal::Revoked);
+                        continue;
+                    }
+                    let report = candidate.report(&entry.association, epoch, received, body);
                     let proves = first || entry.association.is_candidate(epoch);
                     let (dry, active) = (is_dry(entry) || proves, entry.association.epoch());
                     if proves {
@@ -184,7 +190,8 @@ impl Shard {
                 }
                 Ok(Accepted::Duplicate { epoch, durable }) => {
                     duplicates += 1;
-                    if durable {
+                    // The window of a gated one is that of a backup: nothing is acknowledged.
+                    if durable && !entry.gated {
                         self.acknowledge_again(context, candidate, epoch, now_ms, out);
                     }
                 }

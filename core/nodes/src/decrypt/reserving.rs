@@ -10,12 +10,18 @@ use seal::ids::{Epoch, Gid, Sid};
 use super::Sent;
 use super::associations::{Associations, Place};
 use super::groups::{Groups, Wanted};
+use crate::clock::unix_s;
 use crate::key_store::{Fence, FenceError};
 use crate::record::{self, Reservation};
 use crate::tally::reasons;
 
 /// Seconds of a day.
 const DAY_S: u64 = 86_400;
+
+/// The day of a Unix second, since 1970.
+pub(super) fn day_of(unix_s: u64) -> u16 {
+    u16::try_from(unix_s / DAY_S).unwrap_or(u16::MAX)
+}
 
 /// Why counters are not reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +47,8 @@ pub(super) struct Reserving {
     fence: Option<Arc<Fence>>,
     /// What it said for the batch in hand.
     said: Cell<Option<Result<(), Unreserved>>>,
+    /// Whether it was closed when it was last asked.
+    closed: Cell<bool>,
 }
 
 /// The records of a batch on its way to the journal, and what each is for.
@@ -51,7 +59,7 @@ pub(super) struct Records<'a> {
 
 impl Reserving {
     pub(super) fn new(fence: Option<Arc<Fence>>) -> Self {
-        Self { fence, said: Cell::new(None) }
+        Self { fence, said: Cell::default(), closed: Cell::default() }
     }
 
     /// A batch for the journal begins: the token is read again before its first reservation.
@@ -59,7 +67,12 @@ impl Reserving {
         self.said.set(None);
     }
 
-    /// Whether the incarnation is raised, or never will be here.
+    /// Whether it is closed, by what it said last.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Whether it was tried to raise the incarnation, whatever came of it.
     pub(super) fn is_decided(&self) -> bool {
         let decided = |fence: &Arc<Fence>| !matches!(fence.check(), Err(FenceError::NotYet));
         self.fence.as_ref().is_none_or(decided)
@@ -92,10 +105,8 @@ impl Reserving {
         };
         let epoch = epoch.max(association.epoch());
         self.look()?;
-        if !cold.may_reserve(now / DAY_S) {
-            return Err(Unreserved::Exhausted);
-        }
-        record::push(records.out, &Reservation { sid: association.sid(), epoch, floor });
+        let day = cold.reserve(day_of(now)).ok_or(Unreserved::Exhausted)?;
+        record::push(records.out, &Reservation { sid: association.sid(), epoch, floor, day });
         entry.reserving = true;
         records.sent.push(Sent::Reserved { place, epoch, floor });
         Ok(floor >= ADVANCE_AT)
@@ -111,7 +122,7 @@ impl Reserving {
     ) -> Result<(), Unreserved> {
         let Wanted { epoch, floor } = wanted;
         self.look()?;
-        record::push(records.out, &Reservation { sid: Sid(gid.0), epoch, floor });
+        record::push(records.out, &Reservation { sid: Sid(gid.0), epoch, floor, day: day_of(unix_s()) });
         groups.set_reserving(gid, epoch, true);
         records.sent.push(Sent::GroupReserved { gid, epoch, floor });
         Ok(())
@@ -126,6 +137,7 @@ impl Reserving {
         };
         let said = self.said.get().unwrap_or_else(ask);
         self.said.set(Some(said));
+        self.closed.set(said.is_err());
         said
     }
 }

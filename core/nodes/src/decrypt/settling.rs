@@ -1,5 +1,6 @@
 //! What a shard does when the journal has settled a record.
 
+use keystore::Standing;
 use node::{Context, NodeError};
 use seal::secret::scrubbed;
 
@@ -58,7 +59,10 @@ impl Shard {
                     self.groups.reserved(gid, epoch, floor);
                 }
             }
-            Sent::Registered(newborn) if committed => scrubbed::<8, _>(|| self.registered(newborn)),
+            Sent::Registered(newborn) if committed => {
+                let taken = scrubbed::<8, _>(|| self.registered(newborn));
+                self.spoilt |= !taken;
+            }
             Sent::Retired { sid, until } if committed => {
                 if let (Some(place), None) = (self.associations.find(sid), self.lives.retired_until(sid)) {
                     self.lives.retire(&mut self.associations, place, until);
@@ -93,7 +97,8 @@ impl Shard {
             Sent::Outgoing(outgoing) if committed => self.downstream.push(context, *outgoing),
             Sent::Request(request) if committed => self.answer(context, *request),
             Sent::Orders { input, number, sound } => {
-                self.given.end(&context.inputs, (input, number), sound && committed);
+                let spoilt = std::mem::take(&mut self.spoilt);
+                self.given.end(&context.inputs, (input, number), sound && committed && !spoilt);
             }
             Sent::Again { .. }
             | Sent::Answer(_)
@@ -120,13 +125,19 @@ impl Shard {
         }
     }
 
-    /// A new association is durable.
-    fn registered(&mut self, mut newborn: Box<Newborn>) {
+    /// A new association is durable; `false` when its device was revoked meanwhile: nothing of it is taken, and
+    /// the key store erases what the journal has.
+    fn registered(&mut self, mut newborn: Box<Newborn>) -> bool {
+        // Known first, looked at then: who revokes does it the other way round.
+        newborn.stored.announce(&self.directory);
+        if self.directory.standing(newborn.sid) == Some(Standing::Revoked) {
+            return false;
+        }
         if self.associations.find(newborn.sid).is_none() && self.associations.has_room(newborn.sid, false) {
-            newborn.stored.announce(&self.directory);
             newborn.stored.join(&mut self.associations, &mut self.lives, newborn.replaces);
             let count = i64::try_from(self.associations.len()).unwrap_or(i64::MAX);
             self.numbers.associations.set(count);
         }
+        true
     }
 }

@@ -83,6 +83,19 @@ pub(super) fn open(vault: &Vault, sid: Sid, dev: Dev, sealed: &[u8]) -> Option<S
     vault.open_association(sid, dev, sealed, Stored::of).ok()?
 }
 
+/// Whether nothing of a device is accepted any more. The directory knows who was revoked since the start or had
+/// an association then, the store of the others (security layer §8).
+pub(super) fn is_revoked(vault: &Vault, directory: &Directory, dev: Dev) -> Result<bool, StoreError> {
+    if directory.is_revoked(dev) {
+        return Ok(true);
+    }
+    let revoked = vault.is_revoked(dev)?;
+    if revoked {
+        directory.revoke(dev);
+    }
+    Ok(revoked)
+}
+
 /// Opens a group's key, as orders and records carry it.
 pub(super) fn open_group_key(vault: &Vault, gid: Gid, epoch: Epoch, sealed: &[u8]) -> Option<Key128> {
     vault.open_group_key(gid, epoch, sealed).ok()
@@ -91,10 +104,17 @@ pub(super) fn open_group_key(vault: &Vault, gid: Gid, epoch: Epoch, sealed: &[u8
 impl Rebuilding<'_> {
     /// Reads the key store: all that is of this shard's partitions.
     pub(super) fn read_store(&mut self, wanted: &dyn Fn(u16) -> bool) -> Result<(), StoreError> {
-        let Self { associations, classics, groups, lives, vault, .. } = self;
+        let Self { associations, classics, groups, lives, vault, directory, .. } = self;
         vault.load(wanted, &mut |stored| {
+            let standing = directory.standing(stored.sid);
+            if standing == Some(Standing::Revoked) {
+                return;
+            }
             if let Keys::Classic(keys) = stored.keys {
-                classics.add(stored.sid, stored.dev, stored.title, stored.profile, keys);
+                // One that has registered since is not heard as a classic one (security layer §9).
+                if standing != Some(Standing::Retired) {
+                    classics.add(stored.sid, stored.dev, stored.title, stored.profile, keys);
+                }
             } else if let Some(mut stored) = Stored::of(stored) {
                 stored.join(associations, lives, None);
             }

@@ -34,6 +34,7 @@ pub struct Log {
     settled: AtomicU64,
     ended: AtomicBool,
     wants_room: AtomicBool,
+    aged: AtomicU64,
     marks: Mutex<BTreeSet<String>>,
 }
 
@@ -48,6 +49,7 @@ impl Log {
             settled: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             wants_room: AtomicBool::new(false),
+            aged: AtomicU64::new(0),
             marks: Mutex::default(),
         }
     }
@@ -115,10 +117,23 @@ impl Log {
         self.ended.store(ended, Ordering::Release);
     }
 
-    /// Whether the writer waits for room: whoever holds segments back should move his mark on.
+    /// Whether the writer waits for room.
     #[must_use]
     pub fn wants_room(&self) -> bool {
         self.wants_room.load(Ordering::Relaxed)
+    }
+
+    /// Whether the owner of a mark at this position should move it on if it can: the writer waits for room, or
+    /// what stands behind the mark has been there for long enough (security layer §4: what was erased is gone
+    /// within 72 h).
+    #[must_use]
+    pub fn wants_mark(&self, mark: Position) -> bool {
+        self.wants_room() || mark.0 < self.aged.load(Ordering::Acquire)
+    }
+
+    /// No mark should stay before this.
+    pub(super) fn set_aged(&self, position: Position) {
+        self.aged.fetch_max(position.0, Ordering::AcqRel);
     }
 
     pub(super) fn set_wants_room(&self, wants_room: bool) {

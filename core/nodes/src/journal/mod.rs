@@ -13,12 +13,15 @@ use node::{
 
 pub use log::{FileLayer, Log};
 
+use crate::clock::unix_s;
 use crate::{record, stall};
 
 /// How long a full disk or journal is left alone before the next try.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How often segments that everybody has passed are looked for.
 const RELEASE_EVERY: Duration = Duration::from_secs(2);
+/// Kinds of records that hold a key, sealed: the files that they stood in are overwritten.
+const KEYED: &[u8] = &[record::ASSOCIATION, record::GROUP_KEY];
 
 /// The node kind.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,6 +40,12 @@ impl NodeKind for JournalKind {
                     (2, 1 << 30),
                     65_536,
                     "All segments together, in MiB; at this size reading from sockets pauses.",
+                ),
+                FieldSpec::integer(
+                    "age_max_s",
+                    (1, 86_400),
+                    86_400,
+                    "Seconds after which a segment is ended and all who hold segments back are asked to move on.",
                 ),
             ],
             inputs: vec![InputSpec::some(PortType::Records)],
@@ -72,8 +81,11 @@ impl NodeKind for JournalKind {
             ..Settings::default()
         };
         let writer = Writer::open(log.files(), log.folder(), settings, log.durable())
+            .and_then(|writer| writer.wiping(KEYED))
             .map_err(|error| BuildError::caused(env, "open the journal", error))?;
         log.set_settled(writer.end());
+        // Nobody knows for how long it has been there.
+        log.set_aged(writer.end());
         log.set_ended(false);
         Ok(Box::new(Journal {
             commit_octets: settings.batch_octets_max() / 2,
@@ -84,6 +96,8 @@ impl NodeKind for JournalKind {
             frames: 0,
             split: false,
             looked: Instant::now(),
+            age_max: Duration::from_secs(u64::try_from(config.integer("age_max_s")).unwrap_or(1)),
+            asked: Instant::now(),
             numbers: Numbers::new(env),
         }))
     }
@@ -131,6 +145,9 @@ struct Journal {
     /// A part of the last batch went with a commit of its own.
     split: bool,
     looked: Instant,
+    /// How long segments and marks may stay as they are, and when that was looked at last.
+    age_max: Duration,
+    asked: Instant,
     numbers: Numbers,
 }
 
@@ -146,6 +163,7 @@ impl Worker for Journal {
                 Next::Event(_) | Next::Idle => {}
                 Next::Finished => return self.close(context),
             }
+            self.age(context)?;
             self.release(context)?;
         }
     }
@@ -294,6 +312,29 @@ impl Journal {
             }
             closed => closed.map_err(|error| NodeError::caused("close the journal", error)),
         }
+    }
+
+    /// Ends a segment that is old enough, and asks whoever holds segments back to move on once a day: a
+    /// head-end to which little comes would else keep for weeks what was erased (security layer §4). All that
+    /// was written is settled here.
+    fn age(&mut self, context: &mut Context) -> Result<(), NodeError> {
+        if self.looked.elapsed() < RELEASE_EVERY {
+            return Ok(());
+        }
+        let (age_max, late) = (self.age_max, self.asked.elapsed() >= self.age_max);
+        let ended = match self.writer()?.end_segment_of(age_max.as_secs(), unix_s()) {
+            // The next record meets the same, and waits for room.
+            Err(JournalError::Full { .. } | JournalError::DiskFull(_)) => false,
+            Err(error) => return Err(self.give_up(context, "end a segment", error)),
+            Ok(ended) => ended,
+        };
+        if ended || late {
+            self.asked = Instant::now();
+            let end = self.writer()?.end();
+            self.log.set_settled(end);
+            self.log.set_aged(end);
+        }
+        Ok(())
     }
 
     /// Gives up the segments that every reader and every shard has passed.

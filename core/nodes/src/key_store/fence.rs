@@ -4,9 +4,12 @@
 //! whose mark is that of the token, or one ahead after a crash between the two, is ours; one behind it is a
 //! copy that was restored. The token is read again before each reservation, so that a copy that was started
 //! later closes this one.
+//!
+//! A token or a disk that fails at the start is asked again. What the token said first stays the measure: when
+//! its number has moved meanwhile, and not by this start, another copy runs.
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use journal::files::{FileError, Files};
 use keystore::token::{Incarnation, TokenError};
@@ -31,7 +34,7 @@ impl Number for Incarnation {
 }
 
 /// Why nothing may be sealed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum FenceError {
     /// The incarnation is not raised yet.
     #[error("SEC-FENCE: the incarnation has not been raised yet")]
@@ -44,10 +47,16 @@ pub enum FenceError {
     },
     /// The token does not answer; it may do so later.
     #[error(transparent)]
-    Token(TokenError),
-    /// The mark cannot be read or written.
+    Token(Arc<TokenError>),
+    /// The mark cannot be read or written; it may be later.
     #[error("SEC-STORE: the incarnation's mark: {0}")]
-    Mark(#[from] FileError),
+    Mark(Arc<FileError>),
+}
+
+impl From<FileError> for FenceError {
+    fn from(error: FileError) -> Self {
+        Self::Mark(Arc::new(error))
+    }
 }
 
 impl FenceError {
@@ -69,15 +78,43 @@ pub struct Fence {
 }
 
 enum State {
-    NotYet,
+    NotYet(Tried),
     /// Raised to this number.
     Open(u64),
     Closed(String),
 }
 
+/// What came of raising so far.
+#[derive(Default)]
+struct Tried {
+    /// The token's number when this start first read it.
+    first: Option<u64>,
+    /// Why it did not go.
+    failed: Option<FenceError>,
+}
+
+/// How it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Not raised yet; it is tried again.
+    Waiting,
+    Open,
+    /// For good.
+    Refused,
+}
+
 impl Fence {
     pub(super) fn new(number: Box<dyn Number>) -> Self {
-        Self { number, state: Mutex::new(State::NotYet) }
+        Self { number, state: Mutex::new(State::NotYet(Tried::default())) }
+    }
+
+    /// How it stands, the token not asked; `None` while somebody else asks it.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        Some(match &*self.state.try_lock().ok()? {
+            State::NotYet(_) => Standing::Waiting,
+            State::Open(_) => Standing::Open,
+            State::Closed(_) => Standing::Refused,
+        })
     }
 
     /// Whether counters may be reserved: the token is read.
@@ -87,7 +124,7 @@ impl Fence {
     pub fn check(&self) -> Result<(), FenceError> {
         let mut state = self.state();
         match &*state {
-            State::NotYet => Err(FenceError::NotYet),
+            State::NotYet(tried) => Err(tried.failed.clone().unwrap_or(FenceError::NotYet)),
             State::Closed(why) => Err(FenceError::Closed { why: why.clone() }),
             State::Open(ours) => match self.number.read() {
                 Ok(found) if found == *ours => Ok(()),
@@ -107,43 +144,58 @@ impl Fence {
     pub fn incarnation(&self) -> Option<u64> {
         match &*self.state() {
             State::Open(number) => Some(*number),
-            State::NotYet | State::Closed(_) => None,
+            State::NotYet(_) | State::Closed(_) => None,
         }
     }
 
-    /// Raises the incarnation, once in a process: the mark in `folder`, then the token.
+    /// Raises the incarnation, once in a process: the mark in `folder`, then the token. What fails for a while
+    /// may be tried again; what is refused stays so.
     pub(super) fn raise(&self, files: &dyn Files, folder: &Path) -> Result<(), FenceError> {
         let mut state = self.state();
-        match &*state {
+        let first = match &*state {
             State::Open(_) => return Ok(()),
             State::Closed(why) => return Err(FenceError::Closed { why: why.clone() }),
-            State::NotYet => {}
+            State::NotYet(tried) => tried.first,
+        };
+        let raised = self.raise_from(first, &mut state, files, folder);
+        if let (State::NotYet(tried), Err(error)) = (&mut *state, &raised) {
+            tried.failed = Some(error.clone());
+        }
+        raised
+    }
+
+    fn raise_from(
+        &self,
+        first: Option<u64>,
+        state: &mut State,
+        files: &dyn Files,
+        folder: &Path,
+    ) -> Result<(), FenceError> {
+        let token = match first.map_or_else(|| self.number.read(), Ok) {
+            Ok(token) => token,
+            Err(error) => return Err(self.refused(state, error)),
+        };
+        if let State::NotYet(tried) = state {
+            tried.first = Some(token);
         }
         let mark = incarnation_mark(files, folder)?;
-        let token = match self.number.read() {
-            Ok(token) => token,
-            Err(error) => return Err(self.refused(&mut state, error)),
-        };
-        let to = if mark == token {
-            let to = token.saturating_add(1);
+        let to = token.saturating_add(1);
+        if mark == token {
             set_incarnation_mark(files, folder, to)?;
-            to
-        } else if mark == token.saturating_add(1) {
-            // A start before this one was cut between the two.
-            mark
-        } else {
+        } else if mark != to {
+            // One ahead is ours: a start before this one, or a try, was cut between the two.
             let why = format!(
                 "the incarnation of this state is {mark}, the token's is {token}: a copy that was restored \
                  seals nothing until `metergraph restore`"
             );
-            return Err(close(&mut state, why));
-        };
+            return Err(close(state, why));
+        }
         match self.number.raise(to) {
             Ok(()) => {
                 *state = State::Open(to);
                 Ok(())
             }
-            Err(error) => Err(self.refused(&mut state, error)),
+            Err(error) => Err(self.refused(state, error)),
         }
     }
 
@@ -153,7 +205,7 @@ impl Fence {
                 let why = error.to_string();
                 close(state, why.strip_prefix("SEC-FENCE: ").unwrap_or(&why).to_owned())
             }
-            error => FenceError::Token(error),
+            error => FenceError::Token(Arc::new(error)),
         }
     }
 
@@ -206,21 +258,33 @@ mod tests {
     struct Shared {
         number: Arc<AtomicU64>,
         gone: Arc<AtomicBool>,
+        /// Read, but not raised.
+        mute: Arc<AtomicBool>,
     }
 
     impl Number for Shared {
         fn read(&self) -> Result<u64, TokenError> {
             if self.gone.load(SeqCst) {
-                return Err(TokenError::Damaged { path: "token".into(), what: "it is gone" });
+                return Err(gone());
             }
             Ok(self.number.load(SeqCst))
         }
 
         fn raise(&self, to: u64) -> Result<(), TokenError> {
-            self.read()?;
+            let found = self.read()?;
+            if self.mute.load(SeqCst) {
+                return Err(gone());
+            }
+            if found >= to {
+                return Err(TokenError::Behind { token: "token".into(), found, wanted: to });
+            }
             self.number.store(to, SeqCst);
             Ok(())
         }
+    }
+
+    fn gone() -> TokenError {
+        TokenError::Damaged { path: "token".into(), what: "it is gone" }
     }
 
     fn start(token: &Shared, files: &ForgetfulFiles) -> (Fence, Result<(), FenceError>) {
@@ -307,6 +371,64 @@ mod tests {
         assert_eq!(fence.check().unwrap_err().code(), "SEC-HSM");
         token.gone.store(false, SeqCst);
         fence.check().unwrap();
+    }
+
+    #[test]
+    fn what_fails_at_the_start_is_said_and_opens_when_it_is_tried_again() {
+        let folder = Path::new("/journal");
+        let (token, files) = (Shared::default(), files());
+        token.gone.store(true, SeqCst);
+        let (fence, raised) = start(&token, &files);
+        assert_eq!(raised.unwrap_err().code(), "SEC-HSM");
+        assert_eq!(
+            (fence.check().unwrap_err().code(), fence.standing()),
+            ("SEC-HSM", Some(Standing::Waiting))
+        );
+        token.gone.store(false, SeqCst);
+        token.mute.store(true, SeqCst);
+        assert_eq!(fence.raise(&files, folder).unwrap_err().code(), "SEC-HSM");
+        assert_eq!(incarnation_mark(&files, folder).unwrap(), 1, "journal first");
+        token.mute.store(false, SeqCst);
+        fence.raise(&files, folder).unwrap();
+        fence.check().unwrap();
+        assert_eq!((fence.incarnation(), fence.standing()), (Some(1), Some(Standing::Open)));
+        // A disk that fails, too.
+        files.stop_after(0);
+        let (fence, raised) = start(&token, &files);
+        assert_eq!(raised.unwrap_err().code(), "SEC-STORE");
+        assert_eq!(fence.check().unwrap_err().code(), "SEC-STORE");
+        files.kill(0);
+        fence.raise(&files, folder).unwrap();
+        assert_eq!(fence.incarnation(), Some(2));
+    }
+
+    #[test]
+    fn a_copy_that_raised_the_token_before_it_was_tried_again_is_not_passed() {
+        let folder = Path::new("/journal");
+        let (token, ours, theirs) = (Shared::default(), files(), files());
+        // The mark is ahead already, so that the raised token looks like ours.
+        token.mute.store(true, SeqCst);
+        let (first, raised) = start(&token, &ours);
+        assert!(raised.is_err());
+        token.mute.store(false, SeqCst);
+        let (second, raised) = start(&token, &theirs);
+        raised.unwrap();
+        assert_eq!(first.raise(&ours, folder).unwrap_err().code(), "SEC-FENCE");
+        for _ in 0..3 {
+            assert!(matches!(first.raise(&ours, folder), Err(FenceError::Closed { .. })));
+            assert!(matches!(first.check(), Err(FenceError::Closed { .. })));
+        }
+        assert_eq!(first.standing(), Some(Standing::Refused));
+        second.check().unwrap();
+        // Nor where the token was away from the beginning.
+        token.gone.store(true, SeqCst);
+        let late = files();
+        set_incarnation_mark(&late, folder, 1).unwrap();
+        let (third, raised) = start(&token, &late);
+        assert!(raised.is_err());
+        token.gone.store(false, SeqCst);
+        start(&token, &theirs).1.unwrap();
+        assert_eq!(third.raise(&late, folder).unwrap_err().code(), "SEC-FENCE");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use keystore::{Applied, Change, NewDevice, Vault};
 use node::{Context, Next, NodeError, Reason, Severity, Source};
 
 use super::Keeper;
+use super::raising::Raising;
 use super::rekey::Rekey;
 use crate::clock::unix_s;
 use crate::journal::Log;
@@ -44,10 +45,11 @@ pub(super) struct Follower<'a> {
     sweep_at: Instant,
     sweep_from: u16,
     rekey: Rekey,
+    raising: Raising,
 }
 
 impl<'a> Follower<'a> {
-    pub(super) fn new(keeper: &'a Keeper, log: &'a Log) -> Self {
+    pub(super) fn new(keeper: &'a Keeper, log: &'a Log, raising: Raising) -> Self {
         Self {
             keeper,
             log,
@@ -59,6 +61,7 @@ impl<'a> Follower<'a> {
             sweep_at: Instant::now(),
             sweep_from: 0,
             rekey: Rekey::new(&keeper.env, keeper.rekey_days),
+            raising,
         }
     }
 
@@ -71,9 +74,10 @@ impl<'a> Follower<'a> {
             let more = self.gather(context, &mut reader)?;
             let due = self.begun.is_some_and(|at| at.elapsed() >= self.keeper.apply_every);
             // A journal without room may wait for this cursor.
-            if due || (self.read > self.stored && self.log.wants_room()) {
+            if due || (self.read > self.stored && self.log.wants_mark(self.stored)) {
                 self.apply(context)?;
             }
+            self.raising.turn(context);
             self.sweep(context)?;
             self.rekey.turn(context, &self.keeper.store, self.log, self.stored);
             if let Next::Finished = context.next(if more { Duration::ZERO } else { LOOK })? {
@@ -96,6 +100,9 @@ impl<'a> Follower<'a> {
             }
         };
         (self.stored, self.read) = (from, from);
+        // What a power cut left of revoked devices.
+        let unerased = self.keeper.directory.unerased().iter();
+        self.changes.extend(unerased.map(|(dev, sid)| Change::Revoked { dev: *dev, sid: *sid }));
         self.log.mark(CURSOR);
         Ok(self.log.reader(from))
     }
@@ -107,12 +114,17 @@ impl<'a> Follower<'a> {
                 self.apply(context)?;
             }
             let found = reader.next().map_err(|error| NodeError::caused("read the journal", error))?;
-            let Some(found) = found else { return Ok(false) };
+            let Some(found) = found else {
+                // Perhaps in the next segment, where the end is when one was ended by its age.
+                self.read = reader.position();
+                return Ok(false);
+            };
             let (kind, change) = (found.kind, change(found.kind, found.octets));
             match change {
                 Some(change) => {
-                    self.tell(context, &change);
+                    let others = self.tell(context, &change);
                     self.changes.push(change);
+                    self.changes.extend(others);
                 }
                 None if is_of_keys(kind) => self.odd(context, || format!("a record of kind {kind}")),
                 None => {}
@@ -123,8 +135,8 @@ impl<'a> Follower<'a> {
         Ok(true)
     }
 
-    /// Tells those who need to know before the store does.
-    fn tell(&self, context: &mut Context, change: &Change) {
+    /// Tells those who need to know before the store does. Answers what follows from it.
+    fn tell(&self, context: &mut Context, change: &Change) -> Vec<Change> {
         let Keeper { directory, slots, credentials, .. } = self.keeper;
         match change {
             Change::Association { sid, dev, sealed } => {
@@ -137,6 +149,10 @@ impl<'a> Follower<'a> {
                 if told.is_err() && directory.dev(*sid) != Some(*dev) {
                     self.odd(context, || format!("association {sid} does not open"));
                 }
+                // It was on its way when its device was revoked.
+                if directory.is_revoked(*dev) {
+                    return vec![Change::Revoked { dev: *dev, sid: *sid }];
+                }
             }
             Change::Proved { sid } => {
                 if let Some(dev) = directory.dev(*sid) {
@@ -146,13 +162,16 @@ impl<'a> Follower<'a> {
             Change::Retired { sid, .. } => directory.retired(*sid),
             Change::Revoked { dev, sid } => {
                 credentials.revoke(*dev);
-                directory.revoked(*sid);
+                // With all its associations: the secrets of each are erased.
+                let others = directory.revoke(*dev).into_iter().filter(|other| other != sid);
+                return others.map(|sid| Change::Revoked { dev: *dev, sid }).collect();
             }
             Change::Promoted { .. }
             | Change::Issued { .. }
             | Change::Gated { .. }
             | Change::GroupKey { .. } => {}
         }
+        Vec::new()
     }
 
     /// Takes the changes into the store, and moves the cursor behind them.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use journal::files::Files;
 use journal::{Checkpoint, Cursors, Durable, JournalError, Position, Reader};
-use keystore::{Change, Store, StoreError};
+use keystore::{Store, StoreError};
 
 use super::follower::{CURSOR, change};
 use crate::clock::unix_s;
@@ -24,18 +24,14 @@ pub enum OfflineError {
     /// The store cannot be written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A shard would want sealed records of the journal at its next start.
-    #[error(
-        "the journal holds sealed keys that a checkpoint has not passed; run the head-end, stop it, and try again"
-    )]
-    Needed,
 }
 
-/// Takes into the store what the journal in `folder` still holds for it, and makes sure that nobody needs what
-/// is sealed there any more: then data keys may be replaced.
+/// Takes into the store what the journal in `folder` still holds for it: then data keys may be replaced.
+/// Shards that read the journal again at their next start find in the store what is sealed there, or know by
+/// the store's cursor that it is over.
 ///
 /// # Errors
-/// [`OfflineError`].
+/// [`OfflineError`]; the cursor has not moved then.
 pub fn catch_up(store: &Store, files: &Arc<dyn Files>, folder: &Path) -> Result<(), OfflineError> {
     let cursors = Cursors::new(Arc::clone(files), folder);
     let cursor = cursors.load(CURSOR)?.map(|cursor| cursor.position);
@@ -47,24 +43,10 @@ pub fn catch_up(store: &Store, files: &Arc<dyn Files>, folder: &Path) -> Result<
         Err(JournalError::Released { first, .. }) => first,
         read => read.map(|_| Position::START)?,
     };
-    let taken = cursor.unwrap_or(start);
-    let passed = checkpoints(&**files, folder)?;
-    let from = taken.min(passed.unwrap_or(taken)).max(start);
-    let mut reader = Reader::new(Arc::clone(files), folder, &durable, from);
-    let (mut changes, mut end) = (Vec::new(), taken);
+    let mut reader = Reader::new(Arc::clone(files), folder, &durable, cursor.unwrap_or(start).max(start));
+    let mut changes = Vec::new();
     while let Some(found) = reader.next()? {
-        let change = change(found.kind, found.octets);
-        let at = reader.position();
-        if let Some(change) = change {
-            let sealed = matches!(change, Change::Association { .. } | Change::GroupKey { .. });
-            if sealed && passed.is_some_and(|passed| at > passed) {
-                return Err(OfflineError::Needed);
-            }
-            if at > taken {
-                changes.push(change);
-            }
-        }
-        end = end.max(at);
+        changes.extend(change(found.kind, found.octets));
         if changes.len() >= CHANGES_MAX {
             store.apply(&std::mem::take(&mut changes), unix_s())?;
         }
@@ -72,7 +54,7 @@ pub fn catch_up(store: &Store, files: &Arc<dyn Files>, folder: &Path) -> Result<
     store.apply(&changes, unix_s())?;
     // Where nobody follows, a cursor would only hold segments back.
     if cursor.is_some() {
-        cursors.store(CURSOR, end, &[])?;
+        cursors.store(CURSOR, reader.position(), &[])?;
     }
     Ok(())
 }

@@ -19,13 +19,13 @@ use seal::counter::STOP_AT;
 use seal::ids::Sid;
 
 use super::fence::{incarnation_mark, set_incarnation_mark};
-use crate::clock::unix_s;
 use crate::decrypt::{Closing, ClosingError};
 use crate::journal::Log;
-use crate::record::{self, Record, Reservation, Restored, Retired};
+use crate::record::{self, Record, Report, Reservation, Restored, Retired};
 
 /// Names a restore that is under way.
 const RESTORING: &str = "restoring";
+const SECONDS_A_DAY: u64 = 86_400;
 /// Changes that are taken in at once.
 const CHANGES_MAX: usize = 50_000;
 
@@ -50,6 +50,17 @@ pub enum RestoreError {
         mark: u64,
         /// That of the last restore.
         restored: u64,
+    },
+    /// It has sealed since it is said to have been copied.
+    #[error(
+        "this state took in a report {needed} days ago, so a backup of it is not {days} days old at most: what \
+         was sealed since then would be sealed again"
+    )]
+    Younger {
+        /// What was said.
+        days: u32,
+        /// The least that can be true.
+        needed: u32,
     },
     /// The token.
     #[error(transparent)]
@@ -93,6 +104,8 @@ pub struct Restore<'a> {
     pub settings: Settings,
     /// How old the backup is, in days, rounded up.
     pub days: u32,
+    /// The time, unix s.
+    pub now: u64,
     /// Also when a restore came before: nothing is sealed under the old keys, every device registers anew.
     pub forced: bool,
 }
@@ -101,7 +114,7 @@ impl Restore<'_> {
     /// Does it.
     ///
     /// # Errors
-    /// [`RestoreError`]; with the first two nothing has changed, after all others it may be begun again.
+    /// [`RestoreError`]; with the first three nothing has changed, after all others it may be begun again.
     pub fn run(&self) -> Result<Outcome, RestoreError> {
         let token = self.store.token().incarnation()?;
         let (mark, found) = (incarnation_mark(&*self.files, &self.folder)?, token.restores()?);
@@ -114,8 +127,9 @@ impl Restore<'_> {
         };
         let log = Log::new(Arc::clone(&self.files), self.folder.clone());
         let mut writer = Writer::open(log.files(), log.folder(), self.settings, log.durable())?;
+        self.check_age(&log)?;
         set_under_way(&*self.files, &self.folder, (mark, to))?;
-        let restored = Restored { incarnation: to, days: self.effective_days(found), at: unix_s() };
+        let restored = Restored { incarnation: to, days: self.effective_days(found), at: self.now };
         let closing = Closing::read(self.store, &log, restored.skip())?;
         if !sealed {
             self.close(&mut writer, restored, &closing)?;
@@ -143,6 +157,24 @@ impl Restore<'_> {
         Ok(found.value.max(mark).saturating_add(1))
     }
 
+    /// A state seals so much in each day of the calendar: there may not be more of them since its last report
+    /// than are skipped.
+    fn check_age(&self, log: &Log) -> Result<(), RestoreError> {
+        let mut reader = log.reader(log.first()?);
+        let mut newest = None;
+        while let Some(found) = reader.next()? {
+            let report = (found.kind == record::REPORT).then(|| Report::read(found.octets)).flatten();
+            newest = newest.max(report.map(|(report, _)| report.received / 1_000_000_000));
+        }
+        let day = |time: u64| time / SECONDS_A_DAY;
+        let needed = newest.map_or(0, |newest| day(self.now).saturating_sub(day(newest)));
+        if needed <= u64::from(self.days) {
+            return Ok(());
+        }
+        let needed = u32::try_from(needed).unwrap_or(u32::MAX);
+        Err(RestoreError::Younger { days: self.days, needed })
+    }
+
     /// A forced restore may follow others, each of which has skipped as much and was used since.
     fn effective_days(&self, found: Restores) -> u32 {
         let times =
@@ -161,7 +193,7 @@ impl Restore<'_> {
         }
         for group in &closing.groups {
             let floor = if self.forced { STOP_AT } else { group.floor };
-            put(writer, &Reservation { sid: Sid(group.gid.0), epoch: group.epoch, floor })?;
+            put(writer, &Reservation { sid: Sid(group.gid.0), epoch: group.epoch, floor, day: 0 })?;
         }
         writer.commit()?;
         // A store that does not follow the journal knows it, too.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use journal::files::{FileError, Files};
 use journal::{JournalError, Position, Reader};
-use keystore::Directory;
+use keystore::{Directory, Slots};
 use node::{
     BuildError, Config, Context, Counter, Env, FieldSpec, FieldType, Gauge, InputSpec, KindSpec, Next,
     NodeError, NodeKind, OutputSpec, PortType, Reason, Severity, Source, Worker,
@@ -79,6 +79,7 @@ impl NodeKind for MdmEgressKind {
     fn build(&self, config: &Config, env: &Env) -> Result<Box<dyn Worker>, BuildError> {
         Ok(Box::new(MdmEgress {
             directory: key_store::lent(config, env)?,
+            slots: key_store::lent(config, env)?,
             folder: env.state.join(config.text("path")),
             limits: Limits {
                 age: Duration::from_secs(u64::try_from(config.integer("close_s")).unwrap_or(1)),
@@ -117,6 +118,7 @@ struct MdmEgress {
     env: Env,
     files: Arc<dyn Files>,
     directory: Arc<Directory>,
+    slots: Arc<Slots>,
     folder: PathBuf,
     limits: Limits,
     journal: String,
@@ -152,6 +154,10 @@ impl Worker for MdmEgress {
             .services
             .find(&self.journal)
             .ok_or_else(|| NodeError::new(format!("the journal `{}` is not open", self.journal)))?;
+        // A report under an association that only the journal tells of yet would be passed over as nobody's.
+        while !self.slots.is_open() {
+            context.wait(LOOK)?;
+        }
         let mut export = self.resume(context, &log)?;
         loop {
             let more = self.gather(context, &log, &mut export)?;
@@ -297,7 +303,7 @@ impl MdmEgress {
     /// Stores the state of gaps now and then, where a file ends; a start reads the journal from there on.
     fn keep_gaps(&self, context: &mut Context, log: &Log, export: &mut Export) -> Result<(), NodeError> {
         let behind = export.from.since(export.gaps_stored);
-        let wanted = behind >= GAPS_EVERY || (behind > 0 && log.wants_room());
+        let wanted = behind >= GAPS_EVERY || (behind > 0 && log.wants_mark(export.gaps_stored));
         if wanted && export.end == export.from {
             insist(context, || export.gaps.store(log, &self.gaps_name(), export.from))?;
             export.gaps_stored = export.from;

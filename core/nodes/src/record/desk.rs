@@ -237,7 +237,7 @@ impl DeskEntry {
             }
             26 => Heard::Taken(Box::new(taken(fields, true)?)),
             what @ 20..=24 => Heard::Group(group(what, fields)?),
-            what @ 30..=38 => Heard::Campaign(campaign(what, fields)?),
+            what @ 30..=39 => Heard::Campaign(campaign(what, fields)?),
             _ => return None,
         };
         Some(Self { at, heard })
@@ -434,6 +434,7 @@ fn campaign_fields(change: &CampaignChange, out: &mut Vec<u8>) {
         CampaignChange::Told { .. } => 36,
         CampaignChange::Proved { .. } => 37,
         CampaignChange::Tried { .. } => 38,
+        CampaignChange::GroupTried { .. } => 39,
     };
     out.push(what);
     out.extend_from_slice(&change.campaign().to_be_bytes());
@@ -451,6 +452,10 @@ fn campaign_fields(change: &CampaignChange, out: &mut Vec<u8>) {
         CampaignChange::Tried { dev, tries, refused, .. } => {
             out.extend_from_slice(&dev.0);
             out.extend_from_slice(&[*tries, *refused]);
+        }
+        CampaignChange::GroupTried { gid, tries, ended, .. } => {
+            out.extend_from_slice(&gid.0.to_be_bytes());
+            out.extend_from_slice(&[*tries, u8::from(*ended)]);
         }
         CampaignChange::Issued { .. }
         | CampaignChange::Paused { .. }
@@ -474,9 +479,13 @@ fn campaign(what: u8, mut fields: Fields<'_>) -> Option<CampaignChange> {
         35 => CampaignChange::Finished { campaign, total: fields.u64()? },
         36 => CampaignChange::Told { campaign },
         37 => CampaignChange::Proved { campaign, dev: fields.dev()? },
-        _ => {
+        38 => {
             let (dev, tries, refused) = (fields.dev()?, fields.u8()?, fields.u8()?);
             CampaignChange::Tried { campaign, dev, tries, refused }
+        }
+        _ => {
+            let (gid, tries, ended) = (fields.gid()?, fields.u8()?, flag(&mut fields)?);
+            CampaignChange::GroupTried { campaign, gid, tries, ended }
         }
     };
     ended(change, fields)
@@ -577,6 +586,7 @@ mod tests {
             Heard::Campaign(CampaignChange::Told { campaign }),
             Heard::Campaign(CampaignChange::Proved { campaign, dev }),
             Heard::Campaign(CampaignChange::Tried { campaign, dev, tries: 2, refused: 1 }),
+            Heard::Campaign(CampaignChange::GroupTried { campaign, gid, tries: 2, ended: true }),
             Heard::Due { sid, dev, epoch, why: Why::Failures },
             Heard::DueKept { dev, due },
             Heard::Advanced { campaign },

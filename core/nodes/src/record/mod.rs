@@ -145,8 +145,8 @@ mod tests {
         ) {
             let (sid, replaces, dev, epoch) = (Sid(id), other.map(Sid), Dev(dev), Epoch(epoch));
             let gid = Gid(id | 1 << 31);
-            let reservation = Reservation { sid, epoch, floor: number };
-            check(&reservation, 10, |octets| Reservation::read(octets).map(|read| read == reservation))?;
+            let reservation = Reservation { sid, epoch, floor: number, day: epoch.0 };
+            check(&reservation, 12, |octets| Reservation::read(octets).map(|read| read == reservation))?;
             prop_assert_eq!(reservation.gid(), None);
             prop_assert_eq!(Reservation { sid: Sid(gid.0), ..reservation }.gid(), Some(gid));
             let association = Association { sid, dev, replaces, sealed: &sealed };

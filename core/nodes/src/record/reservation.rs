@@ -14,6 +14,8 @@ pub struct Reservation {
     pub epoch: Epoch,
     /// The first `seq` not reserved; for classic devices the first IV.
     pub floor: u32,
+    /// The day that it counts for, since 1970: an association has so many blocks a day, whatever starts anew.
+    pub day: u16,
 }
 
 impl Reservation {
@@ -25,17 +27,18 @@ impl Reservation {
 
     /// The record's octets.
     #[must_use]
-    pub fn octets(&self) -> [u8; 10] {
+    pub fn octets(&self) -> [u8; 12] {
         let ([a, b, c, d], [e, f]) = (self.sid.0.to_be_bytes(), self.epoch.0.to_be_bytes());
-        let [g, h, i, j] = self.floor.to_be_bytes();
-        [a, b, c, d, e, f, g, h, i, j]
+        let ([g, h, i, j], [k, l]) = (self.floor.to_be_bytes(), self.day.to_be_bytes());
+        [a, b, c, d, e, f, g, h, i, j, k, l]
     }
 
     /// Reads a record's octets.
     #[must_use]
     pub fn read(octets: &[u8]) -> Option<Self> {
         let mut fields = Fields(octets);
-        let read = Self { sid: fields.sid()?, epoch: fields.epoch()?, floor: fields.u32()? };
+        let (sid, epoch, floor) = (fields.sid()?, fields.epoch()?, fields.u32()?);
+        let read = Self { sid, epoch, floor, day: fields.u16()? };
         fields.end().map(|()| read)
     }
 }

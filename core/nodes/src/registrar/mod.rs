@@ -220,6 +220,17 @@ impl Registrar {
     /// The shard has settled a new association: message_4 goes out, if it is durable.
     fn settled(&mut self, context: &mut Context, sid: Sid, dev: Dev, durable: bool, now: u64) {
         self.writing = self.writing.saturating_sub(1);
+        // Asked again: the device may have been revoked since its message_3 came.
+        let revoked = self.means.device(dev) == Err(NoKey::Refused(Refusal::Revoked));
+        if revoked {
+            let caller = self.reception.pending.writing(sid).cloned();
+            self.reception.pending.settle(sid, false, now);
+            if let Some(caller) = caller {
+                let detail = "a device that was revoked while it registered";
+                self.decline(context, &caller, Declined::by(Refusal::Revoked, detail));
+            }
+            return;
+        }
         let Some((caller, message_4)) = self.reception.pending.settle(sid, durable, now) else {
             return self.tally.alarm(context, reasons::STORE, Source::Association(sid.0), || {
                 format!("the new association of device {dev} was not written")

@@ -221,6 +221,15 @@ impl Pending {
         answer
     }
 
+    /// Whom the answer goes to of a registration that is being written.
+    #[must_use]
+    pub fn writing(&self, sid: Sid) -> Option<&Caller> {
+        match &self.entries.get(&sid)?.state {
+            State::Writing(_, caller) => Some(caller),
+            _ => None,
+        }
+    }
+
     /// An association was used: its message_4 has come.
     pub fn used(&mut self, sid: Sid) {
         if self.entries.get(&sid).is_some_and(|entry| matches!(entry.state, State::Done(_))) {

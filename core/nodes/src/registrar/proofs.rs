@@ -55,7 +55,7 @@ impl Proofs {
     #[must_use]
     pub fn wants_store(&self, log: &Log) -> bool {
         let behind = self.reader.position().since(self.stored);
-        behind >= STORE_EVERY || (behind > 0 && log.wants_room())
+        behind >= STORE_EVERY || (behind > 0 && log.wants_mark(self.stored))
     }
 
     /// Moves the cursor to what was read; what followed from that must be durable.

@@ -44,7 +44,7 @@ impl Declined {
         Self { reason, detail, reply: None }
     }
 
-    fn by(refusal: Refusal, detail: &'static str) -> Self {
+    pub(super) fn by(refusal: Refusal, detail: &'static str) -> Self {
         Self { reason: reasons::of_registration(refusal), detail, reply: Some(refusal.reply()) }
     }
 }

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use commands::approval::prehash;
+use commands::audit::AuditEntry;
 use commands::desk::Heard;
 use commands::front::{CommandId, CommandView, Front, OrderKind, Page, Part, Roles, Submission, TableRead};
 use commands::intent::SigningRequest;
@@ -14,6 +15,7 @@ use journal::Writer;
 use journal::files::ForgetfulFiles;
 use keystore::shipment::Shipment;
 use keystore::{Directory, Store};
+use metergraph_nodes::audit_log::{ABOUT, AuditKey, AuditLogKind};
 use metergraph_nodes::command_desk::CommandDeskKind;
 use metergraph_nodes::journal::Log;
 use metergraph_nodes::order::Order;
@@ -24,8 +26,10 @@ use node::meters::Reading;
 use node::{
     Batch, BatchPool, Context, Edge, EdgeName, Env, Meters, NodeError, NodeKind, NodeStatus, Value, WhenFull,
 };
+use seal::at_rest::Dek;
 use seal::command::{Addressee, Command, SignedCommand, sign};
 use seal::ids::{Dev, Epoch, Gid, Sid, System};
+use seal::secret::Key256;
 use seal::signature::{Signer, SigningKey};
 
 use super::common::device::PROFILE;
@@ -77,8 +81,12 @@ struct Neighbours {
     records: Arc<Edge>,
     intents: Arc<Edge>,
     orders: Arc<Edge>,
+    /// From a real audit log.
+    entries: Arc<Edge>,
     directory: Arc<Directory>,
     ctr: u32,
+    /// Sealed, as the journal has them.
+    audited: Vec<Vec<u8>>,
     signed: Vec<CommandId>,
     told: Vec<Told>,
     heard: Vec<DeskEntry>,
@@ -93,6 +101,10 @@ pub struct Faults {
     pub journal_waits: AtomicBool,
     /// The journal cannot be written.
     pub journal_fails: AtomicBool,
+    /// The journal takes no audit entries.
+    pub audit_fails: AtomicBool,
+    /// No shard takes orders.
+    pub shards_wait: AtomicBool,
     /// The signer does not answer.
     pub signer_sleeps: AtomicBool,
     done: AtomicBool,
@@ -109,6 +121,11 @@ pub struct House {
     /// What is set otherwise than in most tests.
     settings: Vec<(&'static str, Value)>,
     thread: Option<JoinHandle<Result<(), NodeError>>>,
+    audit: Option<JoinHandle<Result<(), NodeError>>>,
+}
+
+fn audit_key() -> Dek {
+    Dek::new(&Key256::from_octets([3; 32]))
 }
 
 fn edge(port: &str, to: &str) -> Arc<Edge> {
@@ -152,13 +169,16 @@ impl House {
         services.provide("keys", Arc::clone(&directory));
         services.provide("keys", Arc::new(store.credentials()));
         services.provide("keys", Arc::new(store.group_key_source()));
+        services.provide("keys", Arc::new(AuditKey(audit_key())));
         let neighbours = Arc::new(Mutex::new(Neighbours {
             writer,
             records: edge("records", "journal"),
             intents: edge("intents", "signer"),
             orders: edge("orders", "decrypt"),
+            entries: edge("records", "journal"),
             directory,
             ctr: 0,
+            audited: Vec::new(),
             signed: Vec::new(),
             told: Vec::new(),
             heard: Vec::new(),
@@ -185,6 +205,7 @@ impl House {
             orders,
             settings,
             thread: None,
+            audit: None,
         };
         house.start();
         house
@@ -207,6 +228,7 @@ impl House {
                 wire("records", "journal"),
                 wire("intents", "signer"),
                 wire("orders", "decrypt"),
+                wire("audit", "audit"),
             ]),
             transports: Arc::default(),
             transport: None,
@@ -215,10 +237,16 @@ impl House {
         let settings = settings.map(|(key, value)| (key, Value::Integer(value)));
         let settings = settings.into_iter().chain(self.settings.iter().cloned());
         let mut worker = CommandDeskKind.build(&config(&CommandDeskKind, settings), &env).unwrap();
+        let wires = vec![Wire { from: "audit".into(), port: "records".into(), to: "journal".into() }];
+        let env = Env { node: "audit".to_owned(), wires: Arc::new(wires), ..env };
+        let keys = [("keys", Value::Text("keys".to_owned()))];
+        let mut audit = AuditLogKind.build(&config(&AuditLogKind, keys), &env).unwrap();
+        let told = edge("audit", "audit");
         let mut neighbours = self.neighbours.lock().unwrap();
         neighbours.records = edge("records", "journal");
         neighbours.intents = edge("intents", "signer");
         neighbours.orders = edge("orders", "decrypt");
+        neighbours.entries = edge("records", "journal");
         self.orders = Orders::default();
         let output =
             |port: &str, edge: &Arc<Edge>| Output { port: port.into(), edges: vec![Arc::clone(edge)] };
@@ -228,11 +256,19 @@ impl House {
                 output("records", &neighbours.records),
                 output("intents", &neighbours.intents),
                 output("orders", &neighbours.orders),
+                output("audit", &told),
             ],
             orders: self.orders.clone(),
             status,
             ..Wiring::default()
         };
+        let audit_log = Wiring {
+            inputs: vec![told],
+            outputs: vec![output("records", &neighbours.entries)],
+            orders: self.orders.clone(),
+            ..Wiring::default()
+        };
+        self.audit = Some(std::thread::spawn(move || audit.run(&mut Context::new(audit_log))));
         self.thread = Some(std::thread::spawn(move || worker.run(&mut Context::new(wiring))));
     }
 
@@ -244,6 +280,7 @@ impl House {
     pub fn cut(&mut self) {
         self.orders.stop();
         assert!(matches!(self.thread.take().unwrap().join().unwrap(), Err(NodeError::Stopped(_))));
+        drop(self.audit.take().unwrap().join());
         self.start();
     }
 
@@ -251,11 +288,21 @@ impl House {
     pub fn restart(&mut self) {
         self.orders.drain();
         assert!(self.thread.take().unwrap().join().unwrap().is_ok());
+        self.orders.stop();
+        drop(self.audit.take().unwrap().join());
         self.start();
     }
 
     pub fn told(&self) -> Vec<Told> {
         self.neighbours.lock().unwrap().told.clone()
+    }
+
+    /// What the audit log has, opened.
+    pub fn audited(&self) -> Vec<AuditEntry> {
+        let sealed = self.neighbours.lock().unwrap().audited.clone();
+        let open =
+            |mut sealed: Vec<u8>| AuditEntry::read(audit_key().open(ABOUT, &mut sealed).unwrap()).unwrap();
+        sealed.into_iter().map(open).collect()
     }
 
     pub fn asked(&self) -> usize {
@@ -348,7 +395,8 @@ impl House {
 impl Drop for House {
     fn drop(&mut self) {
         self.orders.stop();
-        self.thread.take().into_iter().for_each(|thread| drop(thread.join()));
+        let threads = self.thread.take().into_iter().chain(self.audit.take());
+        threads.for_each(|thread| drop(thread.join()));
         self.faults.done.store(true, Ordering::SeqCst);
         self.pump.take().into_iter().for_each(|pump| drop(pump.join()));
     }
@@ -380,7 +428,22 @@ impl Neighbours {
             }
             self.intents.settle(number);
         }
-        if let Some((number, batch)) = self.orders.take() {
+        if let Some((number, batch)) = self.entries.take() {
+            if is(&faults.audit_fails) {
+                self.entries.fail(number);
+            } else {
+                for frame in &batch.frames {
+                    assert_eq!(record::kind_of(frame), record::AUDIT);
+                    let sealed = batch.octets(frame).unwrap().to_vec();
+                    self.append(record::AUDIT, &sealed);
+                    self.audited.push(sealed);
+                }
+            }
+            self.entries.settle(number);
+        }
+        if !is(&faults.shards_wait)
+            && let Some((number, batch)) = self.orders.take()
+        {
             for frame in &batch.frames {
                 self.order(Order::read(frame, batch.octets(frame).unwrap()).unwrap());
             }

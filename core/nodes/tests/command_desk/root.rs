@@ -12,6 +12,8 @@ use seal::signature::SigningKey;
 
 use super::common::wait_for;
 use super::house::{House, SYSTEM, Told, dev, read};
+use commands::intent::Intent;
+use seal::signature::sha256;
 
 fn revoke(to: Addressee, ctr: u32, skid: u8) -> SignedSubmission {
     let mut body = Vec::new();
@@ -63,4 +65,99 @@ fn it_is_sent_as_it_is_until_it_is_answered_over_a_cut() {
         let closed = |heard: &Heard| matches!(heard, Heard::Closed { id, .. } if *id == accepted.id);
         (heard.iter().filter(|heard| taken(heard)).count() == 1 && heard.iter().any(closed)).then_some(())
     });
+}
+
+fn with_root(house: &House) {
+    let key = SigningKey::from_octets(&[77; 32]).unwrap().verifying_key();
+    house.services.provide("signer", Arc::new(RootKey(key)));
+}
+
+/// How often a command of this counter was taken.
+fn taken(house: &House, submission: &SignedSubmission) -> usize {
+    let is = |heard: &Heard| matches!(heard, Heard::Taken(taken) if taken.signed.as_ref() == Some(&submission.octets));
+    house.heard().iter().filter(|heard| is(heard)).count()
+}
+
+#[test]
+fn the_audit_log_has_it_before_it_goes_out() {
+    let house = House::open(1);
+    with_root(&house);
+    let to = Addressee::Device(dev(0));
+    let submission = revoke(to, 7, 2);
+    // The log cannot be written: nothing is taken, and nothing goes out.
+    house.faults.audit_fails.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        assert_eq!(house.front().submit_signed(submission.clone()), Err(RootError::Audit.into()));
+    }
+    assert_eq!((house.told(), taken(&house, &submission), house.audited()), (vec![], 0, vec![]));
+    // Others are taken as ever.
+    house.front().submit(read("goes on", to)).unwrap();
+    house.faults.audit_fails.store(false, Ordering::SeqCst);
+    let accepted = house.front().submit_signed(submission.clone()).unwrap();
+    assert!(!accepted.repeated);
+    let to_it = Told::Send(dev(0), submission.octets.clone());
+    wait_for("the command", || house.told().contains(&to_it).then_some(()));
+    let [entry] = &*house.audited() else { panic!("{:?}", house.audited()) };
+    let view = house.front().command(accepted.id, Page::NONE).unwrap();
+    assert_eq!((&*entry.code, &*entry.actor, entry.count), ("command", "alice", 1));
+    assert_eq!((&entry.scope[..], &entry.message[..]), (&dev(0).0[..], &accepted.id.0[..]));
+    assert_eq!(
+        (&entry.digest[..], entry.result.as_str()),
+        (&accepted.digest[..], "class 4, skid 0, ctr 7: signed by root")
+    );
+    assert_eq!(sha256(&Intent::read(&view.intent).unwrap().octets()), accepted.digest);
+    // A repeat is no second entry; what is refused has one under its code.
+    assert!(house.front().submit_signed(submission).unwrap().repeated);
+    let mut forged = revoke(to, 8, 2);
+    *forged.octets.last_mut().unwrap() ^= 1;
+    assert_eq!(house.front().submit_signed(forged), Err(RootError::Signature.into()));
+    let all = wait_for("the second entry", || Some(house.audited()).filter(|all| all.len() > 1));
+    assert_eq!(all.iter().map(|entry| &*entry.code).collect::<Vec<_>>(), ["command", "SEC-CMD-APPROVAL"]);
+}
+
+#[test]
+fn cut_between_entry_and_release_it_is_neither_lost_nor_two() {
+    let mut house = House::open(1);
+    with_root(&house);
+    let to = Addressee::Device(dev(0));
+    let submission = revoke(to, 7, 2);
+    let ask = |house: &House, submission: &SignedSubmission| {
+        let (front, submission) = (house.front(), submission.clone());
+        std::thread::spawn(move || front.submit_signed(submission))
+    };
+    // The entry is durable, the command is not: it was not taken, and may be asked for again.
+    house.faults.journal_waits.store(true, Ordering::SeqCst);
+    let asking = ask(&house, &submission);
+    wait_for("the entry", || (house.audited().len() == 1).then_some(()));
+    // While it is on its way it is taken by nobody a second time.
+    assert_eq!(house.front().submit_signed(submission.clone()), Err(Refusal::TimedOut));
+    house.cut();
+    assert!(asking.join().unwrap().is_err());
+    house.faults.journal_waits.store(false, Ordering::SeqCst);
+    wait_for("the desk", || house.front().groups().ok());
+    assert_eq!((taken(&house, &submission), house.told()), (0, vec![]));
+    // Now it is durable, and no shard has heard of it.
+    house.faults.shards_wait.store(true, Ordering::SeqCst);
+    let accepted = ask(&house, &submission).join().unwrap().unwrap();
+    assert!(!accepted.repeated);
+    house.cut();
+    assert_eq!(house.told(), []);
+    house.faults.shards_wait.store(false, Ordering::SeqCst);
+    assert_eq!(house.sent(dev(0)), submission.octets);
+    assert!(ask(&house, &submission).join().unwrap().unwrap().repeated);
+    let same = Told::Send(dev(0), submission.octets.clone());
+    assert!(house.told().iter().all(|told| *told == same), "{:?}", house.told());
+    assert_eq!(taken(&house, &submission), 1);
+    // One counter of root's stays one command, whatever was cut.
+    assert_eq!(house.front().submit_signed(revoke(to, 7, 3)), Err(RootError::Counter(7).into()));
+    let messages: Vec<_> = house
+        .audited()
+        .into_iter()
+        .filter(|entry| entry.code == "command")
+        .map(|entry| entry.message)
+        .collect();
+    assert!(
+        messages.len() == 2 && messages.iter().all(|message| *message == accepted.id.0),
+        "one command, asked for twice"
+    );
 }

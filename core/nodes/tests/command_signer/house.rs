@@ -91,6 +91,11 @@ impl Means for Keys {
     fn now_ms(&self) -> u64 {
         self.now.load(Ordering::SeqCst) * 1000
     }
+
+    /// Both stand still.
+    fn running_ms(&self) -> u64 {
+        0
+    }
 }
 
 pub fn intent(id: u8, addressee: Addressee, class: Class, body: &[u8]) -> Intent {

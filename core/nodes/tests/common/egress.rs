@@ -80,6 +80,9 @@ impl Egress {
         let log = Arc::new(Log::new(Arc::clone(&site.files), site.state().join("journal")));
         services.provide("journal", Arc::clone(&log));
         services.provide("keys", Arc::clone(&site.directory));
+        let slots = site.directory.slots();
+        slots.open();
+        services.provide("keys", Arc::new(slots));
         services.provide("", Arc::new(FileLayer(Arc::clone(&site.files))));
         let wire = Wire { from: "journal".into(), port: "log".into(), to: "mdm".into() };
         let (meters, status) = (Meters::default(), NodeStatus::default());

@@ -118,7 +118,7 @@ pub struct Graph {
     ending: Arc<Mutex<Ending>>,
 }
 
-const WIRES: [(&str, &str, &str); 23] = [
+const WIRES: [(&str, &str, &str); 24] = [
     ("transport:wan", "received", "ingress"),
     ("ingress", "apdus", "balancer"),
     ("balancer", "frames", "decrypt"),
@@ -136,6 +136,7 @@ const WIRES: [(&str, &str, &str); 23] = [
     ("journal", "log", "desk"),
     ("signer", "records", "journal"),
     ("signer", "audit", "audit"),
+    ("desk", "audit", "audit"),
     ("audit", "records", "tap"),
     ("tap", "records", "journal"),
     ("balancer", "registrations", "registrar"),
@@ -213,6 +214,9 @@ impl Graph {
         if let Some(vault) = &site.vault {
             services.provide("keys", Arc::clone(&site.directory));
             services.provide("keys", Arc::clone(vault));
+            let slots = site.directory.slots();
+            slots.open();
+            services.provide("keys", Arc::new(slots));
         }
         let follows = site.vault.is_none();
         services.provide("", Arc::new(FileLayer(Arc::clone(&site.files))));

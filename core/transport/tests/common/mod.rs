@@ -30,6 +30,8 @@ use node::{
 /// How long anything may take.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
+include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/which.rs"));
+
 /// The folder of the shared library of `metergraph-tcp`, which cargo built beside this test.
 pub fn plugin_dir() -> PathBuf {
     let folder = std::env::current_exe().unwrap().parent().unwrap().to_owned();
@@ -74,17 +76,20 @@ pub fn spec(plugin: &Path) -> TransportSpec {
 
 /// The TCP transport, listening on any free port, with these further keys.
 pub fn tcp<const N: usize>(config: [(&str, Value); N]) -> TransportSpec {
+    let (plugin, plugin_dirs) = tcp_plugin();
     TransportSpec {
         config: Config(config.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
         grants: table([("wan", table([("tcp_listen", "127.0.0.1:0".into())]))]),
-        plugin: "libmetergraph_tcp.so".into(),
-        plugin_dirs: vec!["/nonexistent".into(), plugin_dir()],
+        plugin,
+        plugin_dirs,
         ..spec(Path::new(""))
     }
 }
 
 /// An environment of its own for the node `transport:wan`.
 pub fn env() -> Env {
+    let services = Services::default();
+    services.provide("", Arc::new(bindings()));
     Env {
         node: "transport:wan".into(),
         instance: 0,
@@ -92,7 +97,7 @@ pub fn env() -> Env {
         run: 1,
         state: PathBuf::new(),
         meters: Meters::default(),
-        services: Services::default(),
+        services,
         pool: BatchPool::new(1024),
         status: NodeStatus::default(),
         wires: Arc::default(),

@@ -115,6 +115,59 @@ fn a_wait_is_a_hint_and_an_error_ends_no_run() {
 }
 
 #[test]
+fn a_wait_shorter_than_the_run_only_postpones_the_repeat() {
+    let error = |pair: &mut Pair, text: &[u8], now: u64| {
+        let mut apdu = Vec::new();
+        let envelope = c1222::Envelope::new(c1222::InvocationId::new(1));
+        c1222::carriage::write(
+            &mut apdu,
+            &envelope,
+            &[&[0x1c, 0x01, 0x60 + text.len() as u8], text].concat(),
+        )
+        .unwrap();
+        pair.agent.handle(1, &apdu, at(now), &mut pair.out);
+    };
+    let quiet = |pair: &mut Pair, seconds: std::ops::Range<u64>| {
+        for now in seconds {
+            pair.out.clear();
+            let wake = pair.agent.poll(at(now), &mut pair.out);
+            assert!(messages(&pair.out).is_empty(), "{now}");
+            assert!(wake > at(now).steady_ns, "{now}");
+        }
+        pair.out.clear();
+    };
+    let frame = |apdu: &[u8]| {
+        let apdu = c1222::Apdu::decode(apdu, c1222::Leniency::Strict).unwrap();
+        c1222::carriage::read(&apdu).unwrap().map(|carried| [carried.head, carried.body].concat()).unwrap()
+    };
+    let mut pair = Pair::new();
+    pair.agent.register(at(0));
+    pair.agent.poll(at(0), &mut pair.out);
+    let first = support::sent(&pair.out).remove(0);
+    error(&mut pair, b"wait 25", 1);
+    quiet(&mut pair, 2..26);
+    pair.agent.poll(at(26), &mut pair.out);
+    let message_1 = support::sent(&pair.out).remove(0);
+    assert_eq!(frame(&message_1), frame(&first), "the same run, as it was");
+    let message_2 = pair.head_end.handle(&message_1).remove(0);
+    pair.out.clear();
+    pair.agent.handle(1, &message_2, at(27), &mut pair.out);
+    let first = support::sent(&pair.out).remove(0);
+    // Shorter than the pace of the repeats: it hastens none.
+    error(&mut pair, b"wait 1", 28);
+    quiet(&mut pair, 29..37);
+    error(&mut pair, b"wait 15", 36);
+    quiet(&mut pair, 37..51);
+    pair.agent.poll(at(51), &mut pair.out);
+    let message_3 = support::sent(&pair.out).remove(0);
+    assert_eq!(frame(&message_3), frame(&first), "message_3, too");
+    pair.out.clear();
+    let message_4 = pair.head_end.handle(&message_3).remove(0);
+    pair.agent.handle(1, &message_4, at(52), &mut pair.out);
+    assert!(pair.agent.association().is_some() && pair.agent.counts().refused.is_empty());
+}
+
+#[test]
 fn messages_that_nobody_asked_for_are_counted() {
     let mut pair = Pair::new();
     for frame in [&[0x19, 1, 2][..], &[0x1b, 1, 2], &[0x1c, 0x01, 0x60]] {

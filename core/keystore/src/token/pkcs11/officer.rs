@@ -37,6 +37,20 @@ impl Officer {
         ))
     }
 
+    /// Whether its key-encryption key is there.
+    pub(crate) fn has_kek(&self) -> Result<bool, TokenError> {
+        self.place.has(&self.place.log_in()?, Object::Kek)
+    }
+
+    /// Destroys its key-encryption key, if it is there.
+    pub(crate) fn destroy_kek(&self) -> Result<(), TokenError> {
+        let session = self.place.log_in()?;
+        match self.place.find(&session, Object::Kek, class(Object::Kek))? {
+            Some(kek) => session.destroy_object(kek).map_err(|error| self.place.failed(Object::Kek, error)),
+            None => Ok(()),
+        }
+    }
+
     /// Creates those of its objects that are not there yet, and returns them. With `backup` the keys can be
     /// wrapped by a trusted key, else by none.
     pub(crate) fn create(&self, backup: bool) -> Result<Vec<Object>, TokenError> {

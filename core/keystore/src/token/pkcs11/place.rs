@@ -14,6 +14,7 @@ use crate::token::provider::Mark;
 use crate::token::{Object, PinSource, TokenError};
 
 /// A holder's token.
+#[derive(Clone)]
 pub(crate) struct Pkcs11Place {
     /// For messages.
     pub(crate) name: String,
@@ -25,6 +26,8 @@ pub(crate) struct Pkcs11Place {
     pub(crate) so_pin: Option<PinSource>,
     /// What the holder has in it, with their labels.
     pub(crate) objects: Vec<(Object, String)>,
+    /// Labels of former key-encryption keys, which are not used.
+    pub(crate) kept: Vec<String>,
 }
 
 impl Pkcs11Place {

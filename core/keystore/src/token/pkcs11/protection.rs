@@ -60,7 +60,18 @@ pub(super) fn check(
             Tested { place, session, object: *object, handle }.must(&DATA)?;
         }
     }
-    no_other_key(place, session, keys)
+    // A former key opens a former store: it is protected as the present one.
+    let mut all = keys.to_vec();
+    for label in &place.kept {
+        let former = Pkcs11Place { objects: vec![(Object::Kek, label.clone())], ..place.clone() };
+        if let Some(handle) = former.find(session, Object::Kek, ObjectClass::SECRET_KEY)? {
+            let tested = Tested { place: &former, session, object: Object::Kek, handle };
+            tested.key(KeyType::AES)?;
+            tested.must(&WRAPS)?;
+            all.push((Object::Kek, handle));
+        }
+    }
+    no_other_key(place, session, &all)
 }
 
 /// A token is one holder's alone; and a backup key that was left behind would open it.

@@ -1,6 +1,6 @@
 //! How long a shipment takes into a key store, and from there into memory; and registrations after it.
 //!
-//! `cargo run -p metergraph-keystore --example rate [DEVICES]`
+//! `cargo run -p metergraph-keystore --example shipment [DEVICES]`
 
 use std::error::Error;
 use std::fs::{self, File};

@@ -1,4 +1,4 @@
-//! What a report and an acknowledgement cost: `cargo run -p metergraph-end-device --example rate [DEVICES]`.
+//! What a report and an acknowledgement cost: `cargo run -p metergraph-end-device --example reports [DEVICES]`.
 //!
 //! First each step alone, in batches of 512 over all devices; then a whole fleet on one thread, against a tiny
 //! head-end on another, over loopback TCP.

@@ -1,4 +1,4 @@
-//! How fast the log is on this disk: `cargo run -p metergraph-journal --example rate [FOLDER]`.
+//! How fast the log is on this disk: `cargo run -p metergraph-journal --example commits [FOLDER]`.
 //!
 //! Each row commits records of 170 octets for a while, so many octets a commit: into new segments, then
 //! into recycled ones; in between all is read back.
