@@ -19,6 +19,7 @@ struct Faulty {
 }
 
 /// Recurses until the stack ends; the sum keeps it from becoming a loop.
+#[allow(unconditional_recursion, reason = "that is what it is for")]
 fn recurse(depth: u64) -> u64 {
     let here = std::hint::black_box([depth; 32]);
     here.iter().sum::<u64>().wrapping_add(recurse(depth + 1))
