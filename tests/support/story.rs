@@ -45,8 +45,6 @@ pub struct Story {
     pub signed: usize,
     /// Reports and control frames that were taken in.
     pub reports: usize,
-    /// Frames that are missing between others of their association and epoch.
-    pub holes: u64,
 }
 
 /// Reads it, and asserts what no journal may hold: an association, a frame, or a command counter twice.
@@ -99,12 +97,6 @@ pub fn judge(files: Arc<dyn Files>, lab: &Lab) -> Story {
         }
     }
     drop(writer);
-    let mut ranges: HashMap<(Sid, Epoch), (u64, u64)> = HashMap::new();
-    for (sid, epoch, seq) in frames {
-        let (count, end) = ranges.entry((sid, epoch)).or_default();
-        (*count, *end) = (*count + 1, (*end).max(u64::from(seq) + 1));
-    }
-    story.holes = ranges.values().map(|(count, end)| end - count).sum();
     story
 }
 

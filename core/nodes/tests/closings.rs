@@ -373,8 +373,10 @@ fn what_the_journal_does_not_take_is_not_acknowledged_and_not_signed() {
     world.files.fail_syncs(1);
     world.gate.open();
     assert_eq!(world.graph().event("journal-write").severity, node::Severity::Alarm);
-    let lost = world.graph().sum(DROPPED, Some(("where", "journal-write"))) as usize;
-    assert!(lost > 0);
+    // It is counted after it was said.
+    let lost = wait_for("what is lost", || {
+        Some(world.graph().sum(DROPPED, Some(("where", "journal-write"))) as usize).filter(|lost| *lost > 0)
+    });
     let rest = world.site.devices.len() - lost;
     world.pump_until("what was beside them", |world| {
         (world.fleet.acknowledged() >= acknowledged + rest).then_some(())

@@ -15,14 +15,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::desk::Desk;
+use common::device::plain;
 use common::graph::{Graph, Wishes};
 use common::meter::{Meter, now};
+use common::office;
 use common::site::Site;
 use common::wait_for;
 use journal::files::{Files, ForgetfulFiles};
 use keystore::{Directory, FOLDER, NewAssociation, Slots, Store, Vault};
+use metergraph_nodes::journal::Log;
 use metergraph_nodes::key_store::catch_up;
 use metergraph_nodes::order::Order;
+use seal::frame::FrameType;
 use seal::ids::{Dev, Epoch, Gid, Sid};
 use seal::secret::Prk;
 
@@ -130,6 +134,32 @@ fn a_sealed_key_does_not_stay_in_the_journal_of_a_quiet_head_end() {
     // A start needs nothing of it.
     let graph = start(&site, 2);
     all_well("the next life", &graph, &mut desk, &mut meters);
+}
+
+#[test]
+fn everybody_who_holds_segments_back_moves_on_once_a_day() {
+    let (site, _, mut meters) = site(2);
+    let mut wishes = Wishes { shards: 2, registrar: true, ..office::wishes(&site) };
+    wishes.settings.extend([
+        ("keys", "apply_s", 1.into()),
+        ("mdm", "close_s", 1.into()),
+        ("journal", "age_max_s", 1.into()),
+        ("journal", "segment_mib", 1.into()),
+    ]);
+    let graph = Graph::start_with(&site, &wishes);
+    office::open(&graph);
+    let log: Arc<Log> = graph.services.find("journal").unwrap();
+    // The tap stands between the audit log and the journal, so that its word does not come there.
+    log.mark("audit.records");
+    for _ in 0..2 {
+        let reports: Vec<_> = meters.iter_mut().map(|meter| meter.up(FrameType::Report, &plain())).collect();
+        let before = log.durable().position();
+        graph.send(1, &reports);
+        wait_for("the records", || (log.durable().position() > before).then_some(()));
+        let written = log.durable().position();
+        wait_for("their end", || (log.first().unwrap() > written).then_some(()));
+    }
+    drop(graph.drain());
 }
 
 /// What the store has of replaced keys in a partition: when, and whether it is marked.
