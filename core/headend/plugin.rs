@@ -81,7 +81,7 @@ fn sheet(answer: &Value) -> String {
         let head = if place == 0 { "grants" } else { "" };
         line(head, &format!("{}{named}{needed}: {}", text(&grant["kind"]), text(&grant["purpose"])));
     }
-    let properties = answer["config_schema"]["properties"].as_object();
+    let properties = answer.pointer("/config_schema/properties").and_then(Value::as_object);
     for (place, (key, schema)) in properties.into_iter().flatten().enumerate() {
         let default = schema.get("default").map_or_else(String::new, |default| format!(" = {default}"));
         let about = schema["description"].as_str().map_or_else(String::new, |about| format!("  {about}"));

@@ -19,7 +19,7 @@ pub(super) struct Entered {
 
 /// Puts an entry on its way.
 pub(super) fn tell(ways: &mut Ways, entry: &AuditEntry, then: Option<Entered>) {
-    let write = |batch: &mut node::Batch| _ = batch.push_with(Frame::default(), |data| entry.write(data));
+    let write = |batch: &mut node::Batch| batch.push_with(Frame::default(), |data| entry.write(data));
     ways.audit.push(0, write, then);
 }
 

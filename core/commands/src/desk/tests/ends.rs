@@ -94,7 +94,7 @@ impl Fleet for Says {
     }
 
     fn signing_key(&self, _: Dev) -> Result<Option<VerifyingKey>, Unreadable> {
-        self.0.clone()
+        self.0
     }
 
     fn count(&self) -> u64 {
@@ -112,7 +112,7 @@ fn a_switch_whose_signature_cannot_be_checked_is_not_done() {
     world.result(0, id, 0, false);
     let ended = |says: Result<Option<VerifyingKey>, Unreadable>| {
         let mut desk = Desk::new(world.settings);
-        world.log.iter().for_each(|(at, heard)| _ = desk.hear(*at, heard, &Says(says.clone())));
+        world.log.iter().for_each(|(at, heard)| _ = desk.hear(*at, heard, &Says(says)));
         let view = desk.command(id, Page::NONE).unwrap();
         (view.outcome.unwrap(), view.receipt.map(|receipt| receipt.verified))
     };
