@@ -264,10 +264,14 @@ impl Groups {
     pub(crate) fn begin(&mut self, now: u64) {
         self.deliveries.clear();
         for (gid, book) in &self.books {
-            let fresh = book
-                .keys
-                .iter()
-                .filter(|key| u64::from(key.activate_at).saturating_add(self.settings.lead_s) >= now);
+            let lead_s = self.settings.lead_s;
+            let is_fresh = |key: &GroupEpoch| u64::from(key.activate_at).saturating_add(lead_s) >= now;
+            // A member without the key in force takes none but later ones once it has the next (§7), so it is told
+            // of both, in their order.
+            let first = book.keys.iter().find(|key| is_fresh(key)).map(|key| key.epoch);
+            let current = book.current(now).map(|key| key.epoch);
+            let from = first.map(|first| current.map_or(first, |current| current.min(first)));
+            let fresh = book.keys.iter().filter(|key| from.is_some_and(|from| key.epoch >= from));
             let members = |key: &GroupEpoch| {
                 let epoch = key.epoch;
                 book.members.iter().map(move |dev| (*gid, epoch, *dev)).collect::<Vec<_>>()

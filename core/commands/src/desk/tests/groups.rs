@@ -60,3 +60,34 @@ fn a_device_that_joins_late_is_a_member_once_for_each_time_that_it_joins() {
         assert!(world.rebuilt(at) == world.desk);
     }
 }
+
+#[test]
+fn after_a_start_the_key_in_force_goes_before_the_next_one() {
+    let mut world = World::new();
+    world.group();
+    for member in [0, 1] {
+        let join = world.item(member, &KeyItem::Join { gid: GID, classes: Classes(0x3f) });
+        world.act(true);
+        world.result(member, join, 0, false);
+    }
+    let leave = world.item(1, &KeyItem::Leave { gid: GID });
+    world.act(true);
+    world.result(1, leave, 0, false);
+    let epochs = |world: &mut World| -> Vec<u16> {
+        world.sent.clear();
+        world.desk.begin(world.now);
+        world.act(true);
+        let to = |action: &Action| match action {
+            Action::Deliver { dev: member, epoch, .. } if *member == dev(0) => Some(epoch.0),
+            _ => None,
+        };
+        world.sent.iter().filter_map(to).collect()
+    };
+    world.now += 1000;
+    assert!(epochs(&mut world).is_empty(), "the only key is an old one");
+    world.now += 2700;
+    world.act(true);
+    let next = world.desk.group(GID, world.now, Page::NONE).unwrap().next_at;
+    assert!(next.is_some_and(|at| u64::from(at) > world.now), "the next key is told and not yet in force");
+    assert_eq!(epochs(&mut world), [0, 1]);
+}
