@@ -118,7 +118,7 @@ impl Instance {
         let mut step = Step::default();
         let mut event = abi::Event::default();
         let mut stats = Stats { size: size_of::<Stats>() as u32, ..Stats::default() };
-        let (mut data, mut room) = ([0; 16], [abi::Frame::default(); 1]);
+        let (mut data, mut room, mut answer) = ([0; 16], [abi::Frame::default(); 1], [0; 64]);
         let frame = abi::Frame { link: 1, len: 3, ..abi::Frame::default() };
         let batch =
             abi::Batch { data: b"abc".as_ptr(), data_len: 3, frames: &frame, frame_count: 1, reserved: 0 };
@@ -145,7 +145,10 @@ impl Instance {
                 ("events", PLUGIN.events.unwrap()(raw, &mut event, 1)),
                 ("close_link", close_link()),
                 ("stats", PLUGIN.stats.unwrap()(raw, &mut stats)),
-                ("command", PLUGIN.command.unwrap()(raw, Str::lent("x"), Str::lent("1"), null_mut(), 0)),
+                ("command", {
+                    let (name, arguments) = (Str::lent("x"), Str::lent("1"));
+                    PLUGIN.command.unwrap()(raw, name, arguments, answer.as_mut_ptr(), answer.len() as u32)
+                }),
                 ("close", PLUGIN.close.unwrap()(raw, 1)),
             ]
         }
@@ -184,6 +187,15 @@ fn a_sound_driver_answers_every_call() {
         };
         assert_eq!(code, expected, "{call}");
     }
+}
+
+#[test]
+fn an_answer_that_does_not_fit_is_too_large_and_nothing_is_written() {
+    let instance = Instance::open("").unwrap();
+    let (mut answer, name, arguments) = ([9; 4], Str::lent("x"), Str::lent("1"));
+    // SAFETY: the instance is open, and `answer` has at least as much room as is told.
+    let code = unsafe { PLUGIN.command.unwrap()(instance.raw, name, arguments, answer.as_mut_ptr(), 3) };
+    assert_eq!((code, answer), (status::TOO_LARGE, [9; 4]));
 }
 
 #[test]
@@ -230,6 +242,8 @@ fn null_pointers_are_refused() {
 
 #[test]
 fn a_host_too_old_is_given_no_table() {
-    assert!(glue::entry(&PLUGIN, PLUGIN.min_host_minor - 1).is_null());
-    assert!(std::ptr::eq(glue::entry(&PLUGIN, PLUGIN.min_host_minor), &PLUGIN));
+    static LATER: abi::Plugin = abi::Plugin { min_host_minor: 7, ..glue::plugin::<Fragile>() };
+    assert!(glue::entry(&LATER, 6).is_null());
+    assert!(std::ptr::eq(glue::entry(&LATER, 7), &LATER));
+    assert!(std::ptr::eq(glue::entry(&PLUGIN, 0), &PLUGIN));
 }
